@@ -1,0 +1,114 @@
+"""The settings of a model and of its training: frozen, checked once, handed down whole."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from qdt_rl.errors import ConfigError
+
+Precision = Literal["auto", "bf16-mixed", "32"]
+
+
+def _require(condition: bool, name: str, expected: str, value: object) -> None:
+    if not condition:
+        raise ConfigError(f"{name} must be {expected}, but {value!r} was given.")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The shape of a Decision Transformer, and which parts stand in its blocks.
+
+    The defaults are the paper's (arXiv 2512.14726) where it states them, and the original Decision
+    Transformer's where it does not.
+
+    Attributes:
+        observation_size: S, the length of an observation vector.
+        action_size: A, the length of an action vector.
+        context_length: K, the number of timesteps that the model sees; 3K tokens.
+        max_timestep: Rows of the episode-timestep embedding; later timesteps use the last row.
+        d_model: D, the width of a token.
+        n_layers: L, the number of blocks.
+        n_heads: H, the number of attention heads; divides ``d_model``.
+        dropout: The rate on each block's two outputs; in [0, 1).
+        attention: ``"standard"`` or ``"entangled"``.
+        entanglement_strength: α_e of the entanglement layer; used by entangled attention only.
+        n_channels: n, the channels of the interference feedforward; one channel is the plain feedforward.
+        hidden_size: The hidden width of each channel.
+
+    Raises:
+        ConfigError: If a value is out of its range.
+    """
+
+    observation_size: int
+    action_size: int
+    context_length: int = 20
+    max_timestep: int = 1000
+    d_model: int = 128
+    n_layers: int = 3
+    n_heads: int = 4
+    dropout: float = 0.1
+    attention: Literal["standard", "entangled"] = "standard"
+    entanglement_strength: float = 0.3
+    n_channels: int = 1
+    hidden_size: int = 512
+
+    def __post_init__(self) -> None:
+        sizes = "observation_size action_size context_length max_timestep d_model n_layers n_heads n_channels hidden_size"
+        for name in sizes.split():
+            value = getattr(self, name)
+            _require(isinstance(value, int) and value >= 1, name, "a whole number of at least 1", value)
+        _require(
+            self.d_model % self.n_heads == 0, "d_model", f"divisible by n_heads={self.n_heads}", self.d_model
+        )
+        _require(0 <= self.dropout < 1, "dropout", "in [0, 1)", self.dropout)
+        _require(
+            self.attention in ("standard", "entangled"),
+            "attention",
+            "'standard' or 'entangled'",
+            self.attention,
+        )
+        finite = abs(self.entanglement_strength) < float("inf")
+        _require(finite, "entanglement_strength", "a finite number", self.entanglement_strength)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained: AdamW on the mean squared error over real actions.
+
+    The paper names AdamW, weight decay and gradient clipping without their numbers; these are the original
+    Decision Transformer's, but for a learning rate that suits runs of thousands instead of 100,000 updates.
+
+    Attributes:
+        learning_rate: Reached after the warm-up, then constant.
+        batch_size: Windows per update.
+        weight_decay: On matrices only; biases, norms and interference logits are left alone.
+        max_grad_norm: The norm at which the gradient is clipped.
+        warmup_steps: Updates over which the learning rate rises linearly from zero.
+        precision: ``"32"`` float32 throughout, ``"bf16-mixed"`` matrix products in bfloat16, ``"auto"`` the
+            latter where the processor computes in bfloat16 natively.
+
+    Raises:
+        ConfigError: If a value is out of its range.
+    """
+
+    learning_rate: float = 3e-4
+    batch_size: int = 64
+    weight_decay: float = 1e-4
+    max_grad_norm: float = 0.25
+    warmup_steps: int = 200
+    precision: Precision = "auto"
+
+    def __post_init__(self) -> None:
+        inf = float("inf")
+        _require(0 < self.learning_rate < inf, "learning_rate", "a positive number", self.learning_rate)
+        is_size = isinstance(self.batch_size, int) and self.batch_size >= 1
+        _require(is_size, "batch_size", "a whole number of at least 1", self.batch_size)
+        _require(0 <= self.weight_decay < inf, "weight_decay", "a number of at least 0", self.weight_decay)
+        _require(0 < self.max_grad_norm, "max_grad_norm", "a positive number", self.max_grad_norm)
+        is_count = isinstance(self.warmup_steps, int) and self.warmup_steps >= 0
+        _require(is_count, "warmup_steps", "a whole number of at least 0", self.warmup_steps)
+        _require(
+            self.precision in ("auto", "bf16-mixed", "32"),
+            "precision",
+            "'auto', 'bf16-mixed' or '32'",
+            self.precision,
+        )

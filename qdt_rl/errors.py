@@ -1,0 +1,32 @@
+"""What this library raises when it is given something that it cannot use.
+
+Every message says what was expected, what came, and how to mend it.
+"""
+
+
+class QDTError(Exception):
+    """The base of every error of this library."""
+
+
+class ConfigError(QDTError, ValueError):
+    """A setting has an unknown name or a value out of its range."""
+
+
+class DatasetError(QDTError, ValueError):
+    """A dataset is missing, taken, empty, damaged, or has spaces that the agent cannot use."""
+
+
+class InputError(QDTError, ValueError):
+    """An observation, target return or state does not fit the policy."""
+
+
+class NotFittedError(QDTError, RuntimeError):
+    """The policy was asked to act, or to be saved, before it was fitted."""
+
+
+class CheckpointError(QDTError, ValueError):
+    """A file is not an agent of this library, or is damaged."""
+
+
+class MissingExtraError(QDTError, ImportError):
+    """An optional dependency is needed that is not installed."""
