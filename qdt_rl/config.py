@@ -1,6 +1,6 @@
 """The settings of a model and of its training: frozen, checked once, handed down whole."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from qdt_rl.errors import ConfigError
@@ -8,9 +8,15 @@ from qdt_rl.errors import ConfigError
 Precision = Literal["auto", "bf16-mixed", "32"]
 
 
-def _require(condition: bool, name: str, expected: str, value: object) -> None:
+def require(condition: bool, name: str, expected: str, value: object) -> None:
+    """Raise a ConfigError that names the setting, what was expected and what came, unless ``condition``."""
     if not condition:
         raise ConfigError(f"{name} must be {expected}, but {value!r} was given.")
+
+
+def is_whole(value: object, at_least: int) -> bool:
+    """Whether ``value`` is an int, no bool, and not below ``at_least``."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= at_least
 
 
 @dataclass(frozen=True)
@@ -52,22 +58,22 @@ class ModelConfig:
     hidden_size: int = 512
 
     def __post_init__(self) -> None:
-        sizes = "observation_size action_size context_length max_timestep d_model n_layers n_heads n_channels hidden_size"
-        for name in sizes.split():
+        not_sizes = ("dropout", "attention", "entanglement_strength")
+        for name in (field.name for field in fields(self) if field.name not in not_sizes):
             value = getattr(self, name)
-            _require(isinstance(value, int) and value >= 1, name, "a whole number of at least 1", value)
-        _require(
+            require(is_whole(value, 1), name, "a whole number of at least 1", value)
+        require(
             self.d_model % self.n_heads == 0, "d_model", f"divisible by n_heads={self.n_heads}", self.d_model
         )
-        _require(0 <= self.dropout < 1, "dropout", "in [0, 1)", self.dropout)
-        _require(
+        require(0 <= self.dropout < 1, "dropout", "in [0, 1)", self.dropout)
+        require(
             self.attention in ("standard", "entangled"),
             "attention",
             "'standard' or 'entangled'",
             self.attention,
         )
         finite = abs(self.entanglement_strength) < float("inf")
-        _require(finite, "entanglement_strength", "a finite number", self.entanglement_strength)
+        require(finite, "entanglement_strength", "a finite number", self.entanglement_strength)
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ class TrainConfig:
         batch_size: Windows per update.
         weight_decay: On matrices only; biases, norms and interference logits are left alone.
         max_grad_norm: The norm at which the gradient is clipped.
-        warmup_steps: Updates over which the learning rate rises linearly from zero.
+        warmup_steps: Updates over which the learning rate rises linearly.
         precision: ``"32"`` float32 throughout, ``"bf16-mixed"`` matrix products in bfloat16, ``"auto"`` the
             latter where the processor computes in bfloat16 natively.
 
@@ -99,14 +105,14 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         inf = float("inf")
-        _require(0 < self.learning_rate < inf, "learning_rate", "a positive number", self.learning_rate)
-        is_size = isinstance(self.batch_size, int) and self.batch_size >= 1
-        _require(is_size, "batch_size", "a whole number of at least 1", self.batch_size)
-        _require(0 <= self.weight_decay < inf, "weight_decay", "a number of at least 0", self.weight_decay)
-        _require(0 < self.max_grad_norm, "max_grad_norm", "a positive number", self.max_grad_norm)
-        is_count = isinstance(self.warmup_steps, int) and self.warmup_steps >= 0
-        _require(is_count, "warmup_steps", "a whole number of at least 0", self.warmup_steps)
-        _require(
+        require(0 < self.learning_rate < inf, "learning_rate", "a positive number", self.learning_rate)
+        require(is_whole(self.batch_size, 1), "batch_size", "a whole number of at least 1", self.batch_size)
+        require(0 <= self.weight_decay < inf, "weight_decay", "a number of at least 0", self.weight_decay)
+        require(self.max_grad_norm > 0, "max_grad_norm", "a positive number", self.max_grad_norm)
+        require(
+            is_whole(self.warmup_steps, 0), "warmup_steps", "a whole number of at least 0", self.warmup_steps
+        )
+        require(
             self.precision in ("auto", "bf16-mixed", "32"),
             "precision",
             "'auto', 'bf16-mixed' or '32'",

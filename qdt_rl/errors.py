@@ -30,3 +30,7 @@ class CheckpointError(QDTError, ValueError):
 
 class MissingExtraError(QDTError, ImportError):
     """An optional dependency is needed that is not installed."""
+
+
+class DivergenceError(QDTError, ArithmeticError):
+    """Training produced a value that is not finite; the weights are those before that update."""

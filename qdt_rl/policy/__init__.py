@@ -1,1 +1,1 @@
-
+"""Agents: what fits a dataset, acts for a target return, and is saved and loaded."""

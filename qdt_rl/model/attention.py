@@ -1,0 +1,100 @@
+"""Causal self-attention, and the entanglement layer inside its output projection."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+EVERY = slice(None)
+
+
+def entangle(
+    projection: Float[Tensor, "d_out d_model"],
+    entanglement: Float[Tensor, "d_model d_model"],
+    strength: float,
+) -> Float[Tensor, "d_out d_model"]:
+    """Return the projection W that acts on attention as entanglement followed by ``projection``.
+
+    Entanglement is linear in the attended features, hence ``W_O (Y + α W_E Y) = [W_O (I + α W_E)] Y``: one
+    product of two small matrices stands in for one over all tokens.
+
+    Args:
+        projection: W_O.
+        entanglement: W_E.
+        strength: α_e.
+
+    Returns:
+        W_O (I + α_e W_E).
+    """
+    return projection + strength * (projection @ entanglement)
+
+
+class EntangledLinear(nn.Linear):
+    """The output projection of entangled attention: ``W_O (Y + α_e W_E Y) + b`` (arXiv 2512.14726).
+
+    Args:
+        d_model: D, the width of the concatenated heads.
+        strength: α_e.
+    """
+
+    def __init__(self, d_model: int, strength: float) -> None:
+        super().__init__(d_model, d_model)
+        self.strength = strength
+        self.entanglement_weight = nn.Parameter(torch.empty(d_model, d_model))
+
+    def forward(self, heads: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        """Entangle the features of the concatenated heads, and project them."""
+        return F.linear(heads, entangle(self.weight, self.entanglement_weight, self.strength), self.bias)
+
+    @torch.no_grad()
+    def fold(self) -> nn.Linear:
+        """Return the plain linear layer that computes the same function."""
+        with torch.device("meta"):
+            folded = nn.Linear(self.in_features, self.out_features)
+        folded.weight = nn.Parameter(entangle(self.weight, self.entanglement_weight, self.strength))
+        folded.bias = nn.Parameter(self.bias.clone())
+        return folded
+
+
+class CausalSelfAttention(nn.Module):
+    """Multi-head scaled dot-product attention in which a token sees itself and what came before.
+
+    Args:
+        d_model: D, the width of a token.
+        n_heads: H; each head is D / H wide.
+        output: The projection of the concatenated heads, D to D: a plain or an entangled one.
+    """
+
+    def __init__(self, d_model: int, n_heads: int, output: nn.Linear) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.query = nn.Linear(d_model, d_model)
+        self.key_value = nn.Linear(d_model, 2 * d_model)
+        self.output = output
+
+    def forward(
+        self, tokens: Float[Tensor, "batch tokens d_model"], read_out: slice = EVERY
+    ) -> Float[Tensor, "batch queries d_model"]:
+        """Attend from the tokens of ``read_out`` to all tokens at or before them.
+
+        Args:
+            tokens: (B, T, D).
+            read_out: Which tokens ask; all of them serve as keys and values.
+
+        Returns:
+            (B, Q, D), where Q tokens stand in ``read_out``.
+        """
+        query = self._split_heads(self.query(tokens[:, read_out]))  # (B, H, Q, D/H)
+        key, value = (self._split_heads(part) for part in self.key_value(tokens).chunk(2, dim=-1))
+        n_tokens = tokens.shape[1]
+        if read_out == EVERY:
+            heads = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        else:
+            visible = torch.ones(n_tokens, n_tokens, dtype=torch.bool, device=tokens.device).tril()[read_out]
+            heads = F.scaled_dot_product_attention(query, key, value, attn_mask=visible)
+        return self.output(heads.transpose(1, 2).flatten(2))
+
+    def _split_heads(
+        self, x: Float[Tensor, "batch tokens d_model"]
+    ) -> Float[Tensor, "batch heads tokens d_head"]:
+        return x.view(*x.shape[:2], self.n_heads, -1).transpose(1, 2)

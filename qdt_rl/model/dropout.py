@@ -1,0 +1,40 @@
+"""Dropout from a generator of its own, so that a run repeats whatever else draws random numbers."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+_LEVELS = 2**16
+
+
+class Dropout(nn.Module):
+    """Inverted dropout whose masks come from ``generator``, 16 random bits an element.
+
+    Sixty-four random bits serve four elements: on a CPU several times cheaper than a Bernoulli draw for
+    each. The rate is rounded to a multiple of 2⁻¹⁶, and the survivors are scaled by the rounded rate, so
+    that the expectation is exact.
+
+    One instance serves a whole model. It draws only in training mode.
+
+    Args:
+        rate: The probability that an element is zeroed, in [0, 1).
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.n_dropped = round(rate * _LEVELS)
+        self.generator = torch.Generator()
+
+    def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Zero a random subset of the elements of ``x`` and scale the others, in training mode."""
+        if not self.training or self.n_dropped == 0:
+            return x
+        return x * self.mask(x)
+
+    def mask(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Draw a mask of 0 and 1 / (1 - rate) in the shape and dtype of ``x``."""
+        words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64, device=self.generator.device)
+        words.random_(-(2**63), None, generator=self.generator)
+        bits = words.view(torch.int16)[: x.numel()].view(x.shape)
+        kept = bits >= self.n_dropped - _LEVELS // 2
+        return kept.to(x.device, x.dtype).mul_(_LEVELS / (_LEVELS - self.n_dropped))

@@ -1,0 +1,75 @@
+import math
+
+import torch
+from torch import nn
+
+from qdt_rl.model.feedforward import Feedforward, InterferenceFeedforward, interfere
+
+D_MODEL, HIDDEN, CHANNELS, ROWS = 5, 7, 3, 11
+
+
+def feedforward():
+    torch.manual_seed(1)
+    layer = InterferenceFeedforward(D_MODEL, HIDDEN, CHANNELS).double()
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter, std=0.7)
+    return layer
+
+
+def slow_interference(layer, x):
+    """``Σ w_i C_i(x)`` with ``C_i(x) = W_i2 GELU(W_i1 x + b_i1) + b_i2``, a channel at a time."""
+    weights = layer.interference_logits.exp() / layer.interference_logits.exp().sum()
+    total = 0.0
+    for i in range(CHANNELS):
+        units = slice(i * HIDDEN, (i + 1) * HIDDEN)
+        inner = x @ layer.up.weight[units].T + layer.up.bias[units]
+        hidden = inner * 0.5 * (1 + torch.erf(inner / math.sqrt(2)))
+        total = total + weights[i] * (hidden @ layer.down_weight[:, units].T + layer.down_bias[i])
+    return total
+
+
+def test_two_matrix_products_equal_the_channels_one_by_one_in_value_and_gradient():
+    layer = feedforward()
+    x = torch.randn(ROWS, D_MODEL, dtype=torch.float64)
+    pull = torch.randn(ROWS, D_MODEL, dtype=torch.float64)
+    (slow_interference(layer, x) * pull).sum().backward()
+    expected = {name: parameter.grad.clone() for name, parameter in layer.named_parameters()}
+    layer.zero_grad()
+    torch.testing.assert_close(layer(x), slow_interference(layer, x))
+    (layer(x) * pull).sum().backward()
+    for name, parameter in layer.named_parameters():
+        torch.testing.assert_close(parameter.grad, expected[name], msg=name)
+    assert expected["interference_logits"].abs().max() > 0.1
+
+
+def test_interfere_by_hand():
+    """Weights 1/4 and 3/4 (logits 0 and ln 3), two hidden units a channel, D = 1."""
+    weight, bias = interfere(
+        torch.tensor([[4.0, 8.0, 12.0, 16.0]]), torch.tensor([[4.0], [8.0]]), torch.tensor([0.0, math.log(3)])
+    )
+    torch.testing.assert_close(weight, torch.tensor([[1.0, 2.0, 9.0, 12.0]]))
+    torch.testing.assert_close(bias, torch.tensor([7.0]))
+
+
+def test_new_channels_interfere_equally():
+    layer = InterferenceFeedforward(D_MODEL, HIDDEN, CHANNELS)
+    weights = torch.softmax(layer.interference_logits, 0)
+    torch.testing.assert_close(weights, torch.full((CHANNELS,), 1 / CHANNELS))
+
+
+def test_fold_gives_a_plain_feedforward_of_all_hidden_units():
+    layer = feedforward()
+    folded = layer.fold()
+    assert type(folded) is Feedforward
+    assert folded.up.out_features == CHANNELS * HIDDEN
+    x = torch.randn(ROWS, D_MODEL, dtype=torch.float64)
+    torch.testing.assert_close(folded(x), slow_interference(layer, x))
+    with torch.no_grad():
+        folded.up.weight.zero_()
+    torch.testing.assert_close(layer(x), slow_interference(layer, x))  # the source has weights of its own
+
+
+def test_gradients_of_interference_are_right_numerically():
+    layer = feedforward()
+    x = torch.randn(2, D_MODEL, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x, _: layer(x), (x, layer.interference_logits))
