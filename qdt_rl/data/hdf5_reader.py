@@ -1,0 +1,82 @@
+"""Minari's HDF5 files, read straight into contiguous arrays.
+
+Minari hands episodes out one dictionary at a time, infos and all. HDF5's own interface reads whole data sets
+into slices of arrays of the final size: half the time of plain h5py, and no memory but the arrays.
+"""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+from jaxtyping import Float32, Int
+
+from qdt_rl.data.checks import require_rewards, require_shape
+from qdt_rl.data.episode_reader import RawEpisodes
+
+_FILE_NAME = "main_data.hdf5"
+
+
+def read_rewards(folder: Path, episodes: Int[np.ndarray, " episodes"]) -> list[Float32[np.ndarray, " _"]]:
+    """Read the rewards of some episodes, and nothing else.
+
+    Args:
+        folder: The dataset's ``data`` folder.
+        episodes: The episodes' indices in it.
+
+    Returns:
+        One array of T rewards for each episode.
+
+    Raises:
+        DatasetError: If an episode has no rewards, or they are not one-dimensional.
+    """
+    with h5py.File(folder / _FILE_NAME, "r") as file:
+        return [_read_rewards(file, episode) for episode in episodes.tolist()]
+
+
+def read_raw_episodes(
+    folder: Path, episodes: Int[np.ndarray, " episodes"], observation_size: int, action_size: int
+) -> RawEpisodes:
+    """Read some episodes, in the order given.
+
+    Args:
+        folder: The dataset's ``data`` folder.
+        episodes: The episodes' indices in it.
+        observation_size: S.
+        action_size: A.
+
+    Returns:
+        The episodes, end to end.
+
+    Raises:
+        DatasetError: If the arrays of an episode do not fit each other or the sizes.
+    """
+    rewards = read_rewards(folder, episodes)
+    offsets = np.cumsum([0, *map(len, rewards)])
+    # An episode's final observation lands on the row that the next episode starts with, and is overwritten by
+    # it; the spare row at the end takes the last one.
+    observations = np.empty((offsets[-1] + 1, observation_size), np.float32)
+    actions = np.empty((offsets[-1], action_size), np.float32)
+    with h5py.File(folder / _FILE_NAME, "r") as file:
+        for episode, start, end in zip(episodes.tolist(), offsets[:-1], offsets[1:], strict=True):
+            _read_into(observations[start : end + 1], file, episode, "observations")
+            _read_into(actions[start:end], file, episode, "actions")
+    return RawEpisodes(observations[:-1], actions, np.concatenate(rewards), offsets)
+
+
+def _open(file: h5py.File, episode: int, field: str) -> h5py.h5d.DatasetID:
+    return h5py.h5d.open(file.id, f"episode_{episode}/{field}".encode())
+
+
+def _read_rewards(file: h5py.File, episode: int) -> Float32[np.ndarray, " _"]:
+    source = _open(file, episode, "rewards")
+    require_rewards(episode, source.shape)
+    rewards = np.empty(source.shape, np.float32)
+    source.read(h5py.h5s.ALL, h5py.h5s.ALL, rewards)
+    return rewards
+
+
+def _read_into(destination: Float32[np.ndarray, "..."], file: h5py.File, episode: int, field: str) -> None:
+    source = _open(file, episode, field)
+    # Otherwise HDF5 would write past the destination's end.
+    require_shape(episode, field, source.shape, destination.shape)
+    source.read(h5py.h5s.ALL, h5py.h5s.ALL, destination)  # casts to float32 on the way

@@ -1,0 +1,159 @@
+"""From Minari datasets to :class:`Trajectories`, with an error that says why where that cannot be."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gymnasium as gym
+import minari
+import numpy as np
+from gymnasium.spaces import Box
+from jaxtyping import Float32
+from minari import MinariDataset
+from minari.storage import get_dataset_path
+
+from qdt_rl.data import episode_reader, hdf5_reader
+from qdt_rl.data.checks import require_finite
+from qdt_rl.data.trajectories import Trajectories
+from qdt_rl.errors import DatasetError
+
+
+def load_dataset(dataset: MinariDataset | str) -> MinariDataset:
+    """Open a dataset by its id; one that is open already is handed back.
+
+    Args:
+        dataset: The dataset, or the id of one in the folder that Minari uses: ``MINARI_DATASETS_PATH``, or
+            ``~/.minari/datasets``.
+
+    Returns:
+        The dataset. It needs no environment spec.
+
+    Raises:
+        DatasetError: If there is no dataset of this id, or it cannot be read.
+    """
+    if isinstance(dataset, MinariDataset):
+        return dataset
+    if not isinstance(dataset, str):
+        raise DatasetError(f"A MinariDataset or its id was expected, but {type(dataset).__name__} was given.")
+    if not (get_dataset_path(dataset) / "data").exists():
+        raise DatasetError(
+            f"There is no dataset {dataset!r} in {get_dataset_path()} (set by MINARI_DATASETS_PATH). "
+            "`qdt-rl data list` shows what is there, `qdt-rl data generate` makes the synthetic datasets, "
+            f"and `minari download {dataset}` fetches a published one."
+        )
+    with _reading(dataset):
+        return minari.load_dataset(dataset)
+
+
+def read_trajectories(dataset: MinariDataset) -> Trajectories:
+    """Read the episodes of a dataset into contiguous float32 arrays.
+
+    Only the episodes that ``dataset.episode_indices`` names are read, in that order: those of a filtered or
+    split dataset. Actions outside the action space are kept as they are, since recorded demonstrations hold
+    such (5.6 % of the entries of Adroit's human ones); a policy clips what it does itself.
+
+    Args:
+        dataset: An open dataset, of any storage format of Minari's.
+
+    Returns:
+        The episodes; numbers of other types are cast to float32.
+
+    Raises:
+        DatasetError: If the dataset is empty or damaged, has spaces that are not supported, arrays that do
+            not fit each other or the spaces, or values that are not finite in float32.
+    """
+    check_spaces(dataset.observation_space, dataset.action_space)
+    _require_episodes(dataset)
+    sizes = dataset.observation_space.shape[0], dataset.action_space.shape[0]
+    with _reading(dataset.id):
+        if dataset.storage.FORMAT == "hdf5":
+            raw = hdf5_reader.read_raw_episodes(dataset.storage.data_path, dataset.episode_indices, *sizes)
+        else:
+            raw = episode_reader.read_raw_episodes(dataset.iterate_episodes(), *sizes)
+    for field in ("observations", "actions", "rewards"):
+        require_finite(field, getattr(raw, field), raw.offsets, dataset.episode_indices)
+    return Trajectories(*raw)
+
+
+def read_rewards(dataset: MinariDataset) -> list[Float32[np.ndarray, " _"]]:
+    """Read the rewards of a dataset's episodes alone; its spaces may be any.
+
+    Args:
+        dataset: An open dataset.
+
+    Returns:
+        One array of T rewards for each episode.
+
+    Raises:
+        DatasetError: If the dataset is empty or damaged.
+    """
+    _require_episodes(dataset)
+    with _reading(dataset.id):
+        if dataset.storage.FORMAT == "hdf5":
+            return hdf5_reader.read_rewards(dataset.storage.data_path, dataset.episode_indices)
+        return episode_reader.read_rewards(dataset.iterate_episodes())
+
+
+def check_spaces(observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
+    """Refuse spaces that agents cannot use yet.
+
+    Args:
+        observation_space: One-dimensional :class:`~gymnasium.spaces.Box`, of any number type.
+        action_space: One-dimensional and bounded :class:`~gymnasium.spaces.Box` of floating-point numbers.
+
+    Raises:
+        DatasetError: If a space is another.
+    """
+    if not (isinstance(observation_space, Box) and len(observation_space.shape) == 1):
+        raise DatasetError(
+            f"Observations must come from a one-dimensional Box space, but come from {observation_space}. "
+            "Record the data through gymnasium.wrappers.FlattenObservation to make them such."
+        )
+    if not (isinstance(action_space, Box) and len(action_space.shape) == 1):
+        raise DatasetError(
+            f"Actions must come from a one-dimensional Box space, but come from {action_space}. "
+            "Discrete and structured actions are not supported yet."
+        )
+    if not (action_space.is_bounded() and np.issubdtype(action_space.dtype, np.floating)):
+        raise DatasetError(
+            f"Actions must be bounded floating-point numbers, since they are scaled to [-1, 1], but come "
+            f"from {action_space}. Give the space finite bounds and a floating-point dtype when recording."
+        )
+
+
+def reference_scores(dataset: MinariDataset) -> tuple[float, float] | None:
+    """The returns that the dataset's metadata count as 0 and 100 of a normalised score.
+
+    Args:
+        dataset: An open dataset.
+
+    Returns:
+        ``(ref_min_score, ref_max_score)``, or ``None`` where the metadata lack one of them.
+    """
+    metadata = dataset.storage.metadata
+    scores = metadata.get("ref_min_score"), metadata.get("ref_max_score")
+    if None in scores:
+        return None
+    return float(scores[0]), float(scores[1])
+
+
+def _require_episodes(dataset: MinariDataset) -> None:
+    if len(dataset.episode_indices) == 0:
+        raise DatasetError(
+            f"Dataset {dataset.id!r} names no episodes: it is empty, or a filter or split left none of its "
+            f"{dataset.storage.total_episodes}."
+        )
+
+
+@contextmanager
+def _reading(dataset_id: str) -> Iterator[None]:
+    """Turn whatever a damaged or foreign file makes the readers raise into a DatasetError."""
+    try:
+        yield
+    except (DatasetError, MemoryError):
+        raise
+    except Exception as error:
+        raise DatasetError(
+            f"Dataset {dataset_id!r} in {get_dataset_path()} cannot be read: it is damaged, was not written "
+            f"by Minari, or needs an extra of Minari's ({type(error).__name__}: {error})."
+        ) from error
