@@ -1,7 +1,7 @@
 """Causal self-attention, and the entanglement layer inside its output projection."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -84,14 +84,38 @@ class CausalSelfAttention(nn.Module):
         Returns:
             (B, Q, D), where Q tokens stand in ``read_out``.
         """
-        query = self._split_heads(self.query(tokens[:, read_out]))  # (B, H, Q, D/H)
-        key, value = (self._split_heads(part) for part in self.key_value(tokens).chunk(2, dim=-1))
-        n_tokens = tokens.shape[1]
+        key, value = self.keys_and_values(tokens)
         if read_out == EVERY:
-            heads = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        else:
-            visible = torch.ones(n_tokens, n_tokens, dtype=torch.bool, device=tokens.device).tril()[read_out]
-            heads = F.scaled_dot_product_attention(query, key, value, attn_mask=visible)
+            return self.attend(tokens, key, value)
+        n_tokens = tokens.shape[1]
+        visible = torch.ones(n_tokens, n_tokens, dtype=torch.bool, device=tokens.device).tril()[read_out]
+        return self.attend(tokens[:, read_out], key, value, visible)
+
+    def keys_and_values(
+        self, tokens: Float[Tensor, "batch tokens d_model"]
+    ) -> tuple[Float[Tensor, "batch heads tokens d_head"], Float[Tensor, "batch heads tokens d_head"]]:
+        """Return what ``tokens`` offer to later ones."""
+        key, value = self.key_value(tokens).chunk(2, dim=-1)
+        return self._split_heads(key), self._split_heads(value)
+
+    def attend(
+        self,
+        tokens: Float[Tensor, "batch queries d_model"],
+        key: Float[Tensor, "batch heads tokens d_head"],
+        value: Float[Tensor, "batch heads tokens d_head"],
+        visible: Bool[Tensor, "*any queries tokens"] | None = None,
+    ) -> Float[Tensor, "batch queries d_model"]:
+        """Ask ``key`` and ``value`` for what ``tokens`` need, and project it.
+
+        Args:
+            tokens: (B, Q, D), those that ask.
+            key: (B, H, T, D/H).
+            value: (B, H, T, D/H).
+            visible: Which keys each query sees, broadcast over batch and heads; None: those up to its own,
+                where Q = T.
+        """
+        query = self._split_heads(self.query(tokens))
+        heads = F.scaled_dot_product_attention(query, key, value, visible, is_causal=visible is None)
         return self.output(heads.transpose(1, 2).flatten(2))
 
     def _split_heads(

@@ -5,6 +5,7 @@ Shapes: B batch, K context length in timesteps, T = 3K tokens, D width of a toke
 
 import copy
 from dataclasses import replace
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int
@@ -96,16 +97,31 @@ class DecisionTransformer(ActionModel):
         timesteps: Int[Tensor, "batch context"],
     ) -> Float[Tensor, "batch context action"]:
         """Predict the action of each timestep; shapes and units as in ``ActionModel.forward``."""
-        tokens = self.embedding(
+        tokens = self.embed(returns_to_go, observations, actions, timesteps)
+        *inner, last = self.layers
+        for block in inner:
+            tokens = block(tokens)
+        return self.head(self.norm(last(tokens, STATES)))
+
+    def embed(
+        self,
+        returns_to_go: Float[Tensor, "batch context"],
+        observations: Float[Tensor, "batch context observation"],
+        actions: Float[Tensor, "batch context action"],
+        timesteps: Int[Tensor, "batch context"],
+    ) -> Float[Tensor, "batch tokens d_model"]:
+        """Return the (B, 3K, D) tokens of windows in the units of the data."""
+        return self.embedding(
             self.scaling.returns_to_go(returns_to_go),
             self.scaling.observations(observations),
             self.scaling.actions(actions),
             timesteps,
         )
-        *inner, last = self.blocks
-        for block in inner:
-            tokens = block(tokens)
-        return self.head(self.norm(last(tokens, STATES)))
+
+    @property
+    def layers(self) -> list[Block]:
+        """The blocks, from the first to the last."""
+        return cast(list[Block], list(self.blocks))
 
     def fold(self) -> "DecisionTransformer":
         """Return the plain transformer that computes the same function, with nothing quantum-inspired left.
@@ -117,9 +133,8 @@ class DecisionTransformer(ActionModel):
             A model of its own: same device, same mode, and the dropout generator in the same state.
         """
         folded = copy.deepcopy(self)
-        for block in folded.modules():
-            if isinstance(block, Block):
-                block.fold_parts()
+        for block in folded.layers:
+            block.fold_parts()
         hidden_size = self.config.n_channels * self.config.hidden_size
         folded.config = replace(self.config, attention="standard", n_channels=1, hidden_size=hidden_size)
         return folded

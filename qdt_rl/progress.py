@@ -1,0 +1,37 @@
+"""Progress bars for long work: on a terminal, and nowhere else."""
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+T = TypeVar("T")
+
+
+def track(items: Iterable[T], total: int, description: str, enabled: bool = True) -> Iterator[T]:
+    """Yield ``items``, and show how many of ``total`` are done and how long the rest will take.
+
+    Args:
+        items: The work.
+        total: How many items there are.
+        description: Stands before the bar.
+        enabled: Whether to show a bar if standard error is a terminal.
+    """
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not (enabled and console.is_terminal)) as progress:
+        yield from progress.track(items, total=total, description=description)

@@ -1,0 +1,194 @@
+"""Training: one update at a time, on windows from wherever they come."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from qdt_rl.config import Precision, TrainConfig
+from qdt_rl.data.sampler import WindowSampler
+from qdt_rl.data.windows import Windows
+from qdt_rl.errors import CheckpointError, DivergenceError
+from qdt_rl.model.base import ActionModel
+from qdt_rl.model.dropout import Dropout
+from qdt_rl.model.transformer import is_matrix
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class Update(NamedTuple):
+    """What one update measured: the loss, the gradient's norm before clipping, the learning rate."""
+
+    loss: float
+    gradient_norm: float
+    learning_rate: float
+
+
+def masked_mse(
+    predicted: Float[Tensor, "batch context action"],
+    actions: Float[Tensor, "batch context action"],
+    lengths: Int[Tensor, " batch"],
+) -> Float[Tensor, ""]:
+    """Return the mean squared error over real actions.
+
+    Args:
+        predicted: (B, K, A).
+        actions: (B, K, A), anything where the window is padded.
+        lengths: (B,), the real timesteps of each window; padding stands on the right.
+
+    Returns:
+        The mean over all entries of all real actions.
+    """
+    real = torch.arange(actions.shape[1], device=actions.device) < lengths.unsqueeze(1)
+    return (predicted - actions)[real].square().mean()
+
+
+def resolve_precision(precision: Precision, device_type: str) -> Precision:
+    """Return the precision that ``"auto"`` means: bfloat16 where the processor computes in it natively."""
+    if precision != "auto":
+        return precision
+    if device_type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device_type == "cpu":
+        capabilities = torch.cpu.get_capabilities()
+        native = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    else:
+        native = False
+    return "bf16-mixed" if native else "32"
+
+
+class Trainer:
+    """A training run: the model, its optimiser, its schedule and its random numbers.
+
+    Args:
+        model: What to train.
+        config: How to train.
+        seed: Of the dropout masks.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+    """
+
+    def __init__(self, model: ActionModel, config: TrainConfig, seed: int = 0, device: str = "auto") -> None:
+        self.model = model
+        self.config = config
+        self.n_updates = 0
+        self._dropouts = [module for module in model.modules() if isinstance(module, Dropout)]
+        for dropout in self._dropouts:
+            dropout.generator.manual_seed(seed)
+        self.fabric = _launch_fabric(config.precision, device)
+        self.optimizer = torch.optim.AdamW(
+            _parameter_groups(model, config.weight_decay), config.learning_rate, fused=True
+        )
+        self._model, self._optimizer = self.fabric.setup(model, self.optimizer)
+
+    def update(self, windows: Windows) -> Update:
+        """Take one step of AdamW on a batch of windows.
+
+        Args:
+            windows: (B, K) timesteps in the units of the data, padded on the right.
+
+        Raises:
+            DivergenceError: If the loss or the gradient is not finite; the weights stay as they were.
+        """
+        self.model.train()
+        learning_rate = self._warm_up()
+        returns_to_go, observations, actions, timesteps, lengths = self._tensors(windows)
+        predicted = self._model(returns_to_go, observations, actions, timesteps)
+        loss = masked_mse(predicted, self.model.scaling.actions(actions), lengths)
+        self.fabric.backward(loss)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
+        update = Update(loss.item(), norm.item(), learning_rate)
+        if not (np.isfinite(update.loss) and np.isfinite(update.gradient_norm)):
+            self._optimizer.zero_grad()
+            raise DivergenceError(self._diagnose(update))
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        self.n_updates += 1
+        return update
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the run's state by name: weights, AdamW's moments, generators."""
+        state = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        for name, parameter in self.model.named_parameters():
+            moments = self.optimizer.state.get(parameter, {})
+            state |= {f"optimizer.{moment}.{name}": moments[moment] for moment in _MOMENTS if moments}
+        state |= {f"generator.{i}": dropout.generator.get_state() for i, dropout in enumerate(self._dropouts)}
+        return state
+
+    def load_tensors(self, state: dict[str, Tensor], n_updates: int) -> None:
+        """Take up a run where ``tensors`` described it.
+
+        Raises:
+            CheckpointError: If a tensor is missing or unknown, or has another shape.
+        """
+        try:
+            self._load_tensors(state, n_updates)
+        except (KeyError, RuntimeError) as error:
+            raise CheckpointError(f"The saved training state does not fit this agent: {error}") from error
+
+    def _load_tensors(self, state: dict[str, Tensor], n_updates: int) -> None:
+        self.model.load_state_dict(below("model.", state))
+        for name, parameter in self.model.named_parameters():
+            if n_updates == 0:
+                break
+            moments = {moment: state[f"optimizer.{moment}.{name}"].to(parameter) for moment in _MOMENTS}
+            if any(moment.shape != parameter.shape for moment in moments.values()):
+                raise KeyError(f"optimizer moments of {name}")
+            self.optimizer.state[parameter] = {"step": torch.tensor(float(n_updates)), **moments}
+        for i, dropout in enumerate(self._dropouts):
+            dropout.generator.set_state(state[f"generator.{i}"])
+        self.n_updates = n_updates
+
+    def _warm_up(self) -> float:
+        progress = (self.n_updates + 1) / max(1, self.config.warmup_steps)
+        learning_rate = self.config.learning_rate * min(1.0, progress)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        return learning_rate
+
+    def _tensors(self, windows: Windows) -> Iterator[Tensor]:
+        return (torch.from_numpy(array).to(self.fabric.device) for array in windows)
+
+    def _diagnose(self, update: Update) -> str:
+        first = "loss" if not np.isfinite(update.loss) else "gradient"
+        return (
+            f"Divergence at update {self.n_updates + 1}: the {first} is not finite (loss {update.loss}, "
+            f"gradient norm {update.gradient_norm}, learning rate {update.learning_rate:g}). The weights are "
+            "those before it. Lower the learning rate, or look for extreme values in the dataset."
+        )
+
+
+def train(trainer: Trainer, sampler: WindowSampler, n_steps: int) -> Iterator[Update]:
+    """Take ``n_steps`` updates on windows from ``sampler``, and yield each as it is done."""
+    for _ in range(n_steps):
+        yield trainer.update(sampler.sample())
+
+
+def _launch_fabric(precision: Precision, device: str) -> "Fabric":
+    from lightning_fabric import Fabric  # a second to import, so only where training begins
+    from lightning_fabric.plugins import MixedPrecision
+
+    accelerator = device.split(":")[0]
+    fabric = Fabric(accelerator=accelerator, devices=1)
+    if resolve_precision(precision, fabric.device.type) == "32":
+        return fabric
+    mixed = MixedPrecision("bf16-mixed", fabric.device.type)
+    return Fabric(accelerator=accelerator, devices=1, plugins=mixed)
+
+
+def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        (matrices if is_matrix(name, parameter) else others).append(parameter)
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with ``prefix``, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
