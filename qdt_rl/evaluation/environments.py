@@ -1,0 +1,109 @@
+"""Any Gymnasium environment as a vector environment whose rows are seeded one by one."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+
+from qdt_rl.errors import ConfigError, MissingExtraError
+
+AnyVectorEnv = VectorEnv[Any, Any, Any]
+AnyEnv = str | gym.Env[Any, Any] | AnyVectorEnv
+
+_MAX_ENVS = 64
+
+
+@contextmanager
+def vector_env(env: AnyEnv, n_episodes: int, n_envs: int | None = None) -> Iterator[AnyVectorEnv]:
+    """Open ``env`` as a vector environment; what was made here is closed here, what was handed in stays open.
+
+    Args:
+        env: A Gymnasium id, an Env, which becomes a batch of one, or a VectorEnv.
+        n_episodes: How many episodes will be played.
+        n_envs: The number of environments to make from an id. None: as few as play ``n_episodes`` in equal
+            rounds of at most 64.
+
+    Raises:
+        ConfigError: If ``env`` is none of these, its id is unknown, or ``n_envs`` does not fit.
+    """
+    if isinstance(env, str):
+        n_rounds = -(-n_episodes // _MAX_ENVS)
+        made = _make(env, -(-n_episodes // n_rounds) if n_envs is None else n_envs)
+        try:
+            yield made
+        finally:
+            made.close()
+    elif isinstance(env, gym.Env | VectorEnv):
+        given = env if isinstance(env, VectorEnv) else _batch_of_one(env)
+        if n_envs not in (None, given.num_envs):
+            raise ConfigError(
+                f"n_envs must be left out or {given.num_envs}, the size of env, but {n_envs} was given; "
+                "give an id to have that many made."
+            )
+        yield given
+    else:
+        raise ConfigError(
+            f"env must be a Gymnasium id, an Env or a VectorEnv, but {type(env).__name__} was given; "
+            "an SB3 VecEnv goes into ReturnConditionedVecEnv and SB3's evaluate_policy."
+        )
+
+
+def _batch_of_one(env: gym.Env[Any, Any]) -> AnyVectorEnv:
+    return SyncVectorEnv([lambda: env], autoreset_mode=AutoresetMode.DISABLED)
+
+
+def _make(env_id: str, n_envs: int) -> AnyVectorEnv:
+    try:
+        env = gym.make_vec(env_id, n_envs)
+    except gym.error.DependencyNotInstalled as error:
+        raise MissingExtraError(f"{env_id} needs a package that is not installed. {error}") from error
+    except (gym.error.Error, ModuleNotFoundError) as error:
+        raise ConfigError(
+            f"env must be the id of a registered environment, but {env_id!r} was given: {error} "
+            "Import the package that registers it, or write 'package:id'."
+        ) from error
+    try:
+        reset_rows(env, range(n_envs))
+    except ConfigError:  # a native vector env with one generator for all rows, as Gymnasium's CartPole
+        env.close()
+        env = gym.make_vec(env_id, n_envs, vectorization_mode="sync")
+    return env
+
+
+def reset_rows(env: AnyVectorEnv, seeds: Sequence[int]) -> Any:
+    """Reset row i with ``seeds[i]`` and return the batch of observations.
+
+    Raises:
+        ConfigError: If the environment cannot seed its rows one by one.
+    """
+    try:
+        observations, _ = env.reset(seed=list(seeds))  # type: ignore[arg-type]  # as SyncVectorEnv documents
+    except Exception as error:  # what a refusal looks like is each environment's own choice
+        raise ConfigError(
+            "A vector environment must take one seed for each row, reset(seed=[...]), but this one raised "
+            f"{type(error).__name__}: {error} Give its id, or make_vec(..., vectorization_mode='sync')."
+        ) from error
+    return observations
+
+
+def autoreset_mode(env: AnyVectorEnv) -> AutoresetMode:
+    """Return when ``env`` resets a row whose episode ended.
+
+    Raises:
+        ConfigError: If its metadata does not say, or its resets are known to be unreliable.
+    """
+    declared = env.metadata.get("autoreset_mode")
+    if not isinstance(declared, AutoresetMode):
+        raise ConfigError(
+            "A vector environment must say when it resets finished rows: its metadata['autoreset_mode'] must "
+            f"be a gymnasium.vector.AutoresetMode, but is {declared!r}."
+        )
+    base = env.unwrapped
+    if declared is AutoresetMode.NEXT_STEP and isinstance(base, AsyncVectorEnv) and not base.shared_memory:
+        raise ConfigError(  # as of gymnasium 1.4.0
+            "AsyncVectorEnv(shared_memory=False) in next-step mode keeps a due autoreset across a reset, "
+            "which spoils the next episode; make it with shared_memory=True, or autoreset_mode='SameStep'."
+        )
+    return declared

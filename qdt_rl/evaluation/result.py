@@ -1,0 +1,70 @@
+"""What an evaluation found, episode by episode."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from qdt_rl.errors import ConfigError
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationResult:
+    """The episodes of one evaluation, in the order of their seeds.
+
+    Attributes:
+        returns: (E,) sums of rewards, undiscounted, in reward units.
+        lengths: (E,) steps taken.
+        target_returns: (E,) returns asked for at the first step.
+        reference_scores: The (minimum, maximum) returns that count as 0 and 100, or None where unknown.
+
+    Raises:
+        ConfigError: If the reference scores are not finite or not in ascending order.
+    """
+
+    returns: Float64[np.ndarray, " episodes"]
+    lengths: Int64[np.ndarray, " episodes"]
+    target_returns: Float64[np.ndarray, " episodes"]
+    reference_scores: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.reference_scores is not None:
+            low, high = self.reference_scores
+            if not -np.inf < low < high < np.inf:
+                raise ConfigError(
+                    "reference_scores must be two finite returns (minimum, maximum), the minimum first, "
+                    f"but {self.reference_scores!r} was given."
+                )
+
+    @property
+    def mean(self) -> float:
+        """The mean return."""
+        return float(self.returns.mean())
+
+    @property
+    def std(self) -> float:
+        """The standard deviation over episodes, divided by E as in SB3's ``evaluate_policy``."""
+        return float(self.returns.std())
+
+    @property
+    def normalized_scores(self) -> Float64[np.ndarray, " episodes"] | None:
+        """(E,) scores as D4RL's (arXiv 2004.07219), 100 (return − minimum) / (maximum − minimum), or None."""
+        if self.reference_scores is None:
+            return None
+        low, high = self.reference_scores
+        return 100 * (self.returns - low) / (high - low)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as JSON can hold it: lists and numbers; None where there are no references."""
+        scores = self.normalized_scores
+        return {
+            "n_episodes": len(self.returns),
+            "mean": self.mean,
+            "std": self.std,
+            "normalized_score": None if scores is None else float(scores.mean()),
+            "reference_scores": None if self.reference_scores is None else list(self.reference_scores),
+            "returns": self.returns.tolist(),
+            "lengths": self.lengths.tolist(),
+            "target_returns": self.target_returns.tolist(),
+        }

@@ -1,0 +1,119 @@
+"""Return-conditioned rollouts: which return comes out when a policy is asked for one."""
+
+from collections.abc import Generator, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from jaxtyping import Float64
+from numpy.typing import ArrayLike
+
+from qdt_rl.errors import ConfigError
+from qdt_rl.evaluation.environments import AnyEnv, AnyVectorEnv, autoreset_mode, reset_rows, vector_env
+from qdt_rl.evaluation.result import EvaluationResult
+from qdt_rl.policy.protocol import Policy, spread_target_return
+from qdt_rl.progress import track
+
+
+class _Episode(NamedTuple):
+    seed: int
+    earned: float
+    length: int
+
+
+def evaluate(
+    policy: Policy,
+    env: AnyEnv,
+    target_return: ArrayLike,
+    n_episodes: int,
+    *,
+    seed: int = 0,
+    n_envs: int | None = None,
+    reference_scores: tuple[float, float] | None = None,
+    progress_bar: bool = False,
+) -> EvaluationResult:
+    """Play episodes with a policy that is asked for a return.
+
+    Episode j is reset with ``seed + j``, in whatever row of whichever environment it is played, and every one
+    that was begun is finished and counted: there is no bias toward short episodes. After each step the return
+    still wanted is lowered by the reward, in float64, as the paper's return-to-go (arXiv 2512.14726).
+
+    Args:
+        policy: Acts; see ``Policy``. Called with the whole batch and ``deterministic=True``.
+        env: A Gymnasium id (made as its native vector environment, if it has one that seeds row by row), an
+            Env, or a VectorEnv in any autoreset mode. What is handed in is not closed. Its episodes must end.
+        target_return: The return to ask for, a finite number or one per episode, (n_episodes,), reward units.
+        n_episodes: E, how many episodes to play.
+        seed: Of the first episode; a whole number of at least 0.
+        n_envs: With an id, how many environments to step at once. None: as few as play all episodes in equal
+            rounds of at most 64.
+        reference_scores: The (minimum, maximum) returns that count as 0 and 100. None: the policy's
+            ``reference_scores``, if it has them.
+        progress_bar: Show one, if standard error is a terminal.
+
+    Returns:
+        Each episode's return, length and target, in the order of the seeds.
+
+    Raises:
+        ConfigError: If ``env`` cannot be used, or a count, the seed or the reference scores are out of range.
+        InputError: If ``target_return`` is not finite or not of the right length.
+        MissingExtraError: If the environment of an id needs a package that is not installed.
+    """
+    _check_whole("n_episodes", n_episodes, 1)
+    _check_whole("seed", seed, 0)
+    if n_envs is not None:
+        _check_whole("n_envs", n_envs, 1)
+    targets = spread_target_return(target_return, n_episodes, "episode")
+    references = getattr(policy, "reference_scores", None) if reference_scores is None else reference_scores
+    returns, lengths = np.zeros(n_episodes), np.zeros(n_episodes, np.int64)
+    result = EvaluationResult(returns, lengths, targets, references)  # checks the references before the work
+    with vector_env(env, n_episodes, n_envs) as vectorized:
+        episodes = _play_all(policy, vectorized, targets, seed)
+        for episode in track(episodes, n_episodes, "Evaluating", progress_bar):
+            returns[episode.seed - seed] = episode.earned
+            lengths[episode.seed - seed] = episode.length
+    return result
+
+
+def _check_whole(name: str, value: object, least: int) -> None:
+    if not isinstance(value, int | np.integer) or value < least:
+        raise ConfigError(f"{name} must be a whole number of at least {least}, but {value!r} was given.")
+
+
+def _play_all(
+    policy: Policy, env: AnyVectorEnv, targets: Float64[np.ndarray, " episodes"], seed: int
+) -> Iterator[_Episode]:
+    """Play rounds of ``num_envs`` episodes and yield each episode when it ends."""
+    state = None  # goes on from round to round: a policy that draws random numbers must not draw them again
+    for first in range(0, len(targets), env.num_envs):
+        wanted = targets[first : first + env.num_envs]
+        state = yield from _play_round(policy, env, wanted, seed + first, state)
+
+
+def _play_round(
+    policy: Policy,
+    env: AnyVectorEnv,
+    targets: Float64[np.ndarray, " rows"],
+    seed: int,
+    state: Any,
+) -> Generator[_Episode, None, Any]:
+    """Play one episode in each of the first rows; spare rows, and those that have ended, run on unheeded."""
+    mode, n_envs = autoreset_mode(env), env.num_envs
+    observations = reset_rows(env, range(seed, seed + n_envs))
+    playing = np.arange(n_envs) < len(targets)
+    return_to_go = np.resize(targets, n_envs)
+    earned, n_steps = np.zeros(n_envs), 0
+    episode_start = np.ones(n_envs, np.bool_)
+    while playing.any():
+        actions, state = policy.predict(observations, return_to_go, state=state, episode_start=episode_start)
+        observations, rewards, terminated, truncated, _ = env.step(actions)
+        ended = terminated | truncated
+        rewards = np.where(playing, rewards, 0.0)
+        earned, return_to_go, n_steps = earned + rewards, return_to_go - rewards, n_steps + 1
+        for row in np.flatnonzero(playing & ended):
+            yield _Episode(seed + int(row), float(earned[row]), n_steps)
+        playing = playing & ~ended
+        episode_start = ~playing
+        if mode is AutoresetMode.DISABLED and playing.any() and ended.any():
+            observations, _ = env.reset(options={"reset_mask": ended})
+    return state

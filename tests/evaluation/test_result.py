@@ -1,0 +1,40 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from qdt_rl.evaluation.result import EvaluationResult
+
+RETURNS, LENGTHS, TARGETS = np.array([-2.0, 3.0, 8.0]), np.array([5, 7, 11]), np.array([1.0, 1.0, 2.0])
+
+
+def test_figures_worked_by_hand():
+    result = EvaluationResult(RETURNS, LENGTHS, TARGETS, (-2.0, 6.0))
+    assert result.mean == 3.0
+    assert result.std == pytest.approx((50 / 3) ** 0.5)
+    np.testing.assert_array_equal(result.normalized_scores, [0.0, 62.5, 125.0])
+
+
+def test_there_are_no_scores_without_references():
+    assert EvaluationResult(RETURNS, LENGTHS, TARGETS).normalized_scores is None
+    assert EvaluationResult(RETURNS, LENGTHS, TARGETS).as_dict()["normalized_score"] is None
+
+
+def test_json_keeps_every_episode():
+    result = EvaluationResult(RETURNS, LENGTHS, TARGETS, (-2.0, 6.0))
+    assert json.loads(json.dumps(result.as_dict())) == {
+        "n_episodes": 3,
+        "mean": 3.0,
+        "std": result.std,
+        "normalized_score": 62.5,
+        "reference_scores": [-2.0, 6.0],
+        "returns": [-2.0, 3.0, 8.0],
+        "lengths": [5, 7, 11],
+        "target_returns": [1.0, 1.0, 2.0],
+    }
+
+
+def test_a_result_cannot_be_altered():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        EvaluationResult(RETURNS, LENGTHS, TARGETS).returns = TARGETS

@@ -1,0 +1,201 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qdt_rl.errors import ConfigError, InputError, MissingExtraError
+from qdt_rl.evaluation.environments import vector_env
+from qdt_rl.evaluation.rollout import evaluate
+
+MODES = list(AutoresetMode)
+
+
+def vectorized(env_id, n_envs, mode=AutoresetMode.NEXT_STEP):
+    return gym.make_vec(env_id, n_envs, vectorization_mode="sync", vector_kwargs={"autoreset_mode": mode})
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n_envs=st.integers(1, 7),
+    mode=st.sampled_from(MODES),
+    seed=st.integers(0, 2**31),
+    targets=st.lists(st.integers(-80, 80).map(lambda eighths: eighths / 8), min_size=1, max_size=17),
+)
+def test_every_episode_is_that_of_its_seed_and_target(
+    lottery, tally_policy, slowly, n_envs, mode, seed, targets
+):
+    expected = [slowly(gym.make(lottery), target, seed + j) for j, target in enumerate(targets)]
+    result = evaluate(tally_policy(), vectorized(lottery, n_envs, mode), targets, len(targets), seed=seed)
+    assert list(zip(result.returns, result.lengths, strict=True)) == expected
+    np.testing.assert_array_equal(result.target_returns, targets)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_a_policy_is_told(lottery, tally_policy, slowly, mode):
+    n_envs, targets = 3, 2.0**30 + np.arange(7)  # float32 would lose the rewards
+    policy = tally_policy()
+    result = evaluate(policy, vectorized(lottery, n_envs, mode), targets, 7, seed=11)
+    calls = iter(policy.calls)
+    previous_state = None
+    for first in range(0, 7, n_envs):
+        in_round = result.lengths[first : first + n_envs]
+        left_over = (targets - result.returns)[first : first + n_envs]
+        for step in range(max(in_round)):
+            observations, wanted, state, episode_start, next_state = next(calls)
+            assert state is previous_state
+            previous_state = next_state
+            assert wanted.dtype == np.float64
+            playing = np.array([j < len(in_round) and step < in_round[j] for j in range(n_envs)])
+            np.testing.assert_array_equal(episode_start, np.full(n_envs, True) if step == 0 else ~playing)
+            np.testing.assert_array_equal(observations[playing, 4], step)
+            still_wanted = np.resize(targets[first : first + n_envs], n_envs) - observations[:, 3]
+            np.testing.assert_array_equal(wanted[playing], still_wanted[playing])
+            has_ended = ~playing[: len(in_round)]
+            np.testing.assert_array_equal(wanted[: len(in_round)][has_ended], left_over[has_ended])
+    assert next(calls, None) is None
+
+
+def test_short_episodes_count_once_each(tally_policy):
+    result = evaluate(tally_policy(), "qdt_rl_tests/Bimodal-v0", 0.0, 10, n_envs=5)
+    assert result.lengths.tolist() == [1, 50] * 5
+    assert result.mean == 25.5  # taking the first ten to end would give fewer than 6
+
+
+@pytest.mark.parametrize("n_envs", [None, 2, 13])
+def test_id_env_and_vector_env_agree(lottery, tally_policy, n_envs):
+    by_id = evaluate(tally_policy(), lottery, 5.0, 11, seed=3, n_envs=n_envs)
+    by_env = evaluate(tally_policy(), gym.make(lottery), 5.0, 11, seed=3)
+    by_vector_env = evaluate(tally_policy(), vectorized(lottery, 5), 5.0, 11, seed=3)
+    for other in (by_env, by_vector_env):
+        np.testing.assert_array_equal(by_id.returns, other.returns)
+        np.testing.assert_array_equal(by_id.lengths, other.lengths)
+
+
+def test_more_episodes_leave_the_earlier_ones_as_they_were(lottery, tally_policy):
+    few, many = (evaluate(tally_policy(), vectorized(lottery, 5), 5.0, n) for n in (6, 13))
+    np.testing.assert_array_equal(few.returns, many.returns[:6])
+
+
+def test_an_id_is_played_in_equal_rounds_of_at_most_64(lottery):
+    for n_episodes, n_envs in [(1, 1), (64, 64), (65, 33), (130, 44)]:
+        with vector_env(lottery, n_episodes) as env:
+            assert env.num_envs == n_envs
+
+
+class BalancePolicy:
+    def predict(self, observation, target_return=None, state=None, episode_start=None, deterministic=True):
+        return (observation[:, 2] > 0).astype(np.int64), None
+
+
+def test_a_native_vector_env_that_cannot_seed_its_rows_gives_way():
+    by_id = evaluate(BalancePolicy(), "CartPole-v1", 0.0, 7)
+    by_env = evaluate(BalancePolicy(), gym.make("CartPole-v1"), 0.0, 7)
+    np.testing.assert_array_equal(by_id.returns, by_env.returns)
+    assert len(set(by_id.lengths)) > 1
+
+
+def test_only_what_was_made_here_is_closed(lottery, tally_policy):
+    closing_env = type(gym.make(lottery).unwrapped)
+    before = closing_env.n_closed
+    evaluate(tally_policy(), gym.make(lottery), 5.0, 2)
+    evaluate(tally_policy(), vectorized(lottery, 2), 5.0, 2)
+    assert closing_env.n_closed == before
+    evaluate(tally_policy(), lottery, 5.0, 3)
+    assert closing_env.n_closed == before + 3
+
+
+def test_reference_scores_are_the_policys_unless_given(lottery, tally_policy):
+    policy = tally_policy()
+    assert evaluate(policy, lottery, 5.0, 1).reference_scores is None
+    policy.reference_scores = (-1.0, 2.0)
+    assert evaluate(policy, lottery, 5.0, 1).reference_scores == (-1.0, 2.0)
+    assert evaluate(policy, lottery, 5.0, 1, reference_scores=(0.0, 1.0)).reference_scores == (0.0, 1.0)
+
+
+def test_no_bar_without_a_terminal(lottery, tally_policy, capsys):
+    evaluate(tally_policy(), lottery, 5.0, 3, progress_bar=True)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.usefixtures("user_types")
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"n_episodes": 0}, ConfigError, "n_episodes must be a whole number of at least 1, but 0 was given"),
+        ({"n_episodes": 2.0}, ConfigError, r"n_episodes must be a whole number of at least 1, but 2\.0 was"),
+        ({"seed": -1}, ConfigError, "seed must be a whole number of at least 0, but -1 was given"),
+        ({"n_envs": 0}, ConfigError, "n_envs must be a whole number of at least 1, but 0 was given"),
+        (
+            {"target_return": np.nan},
+            InputError,
+            r"a finite number, or one for each episode \(3\), but nan was",
+        ),
+        ({"target_return": [1, 2, np.inf]}, InputError, r"but \[1, 2, inf\] was given"),
+        ({"target_return": [1.0, 2.0]}, InputError, r"\(3\), but an array of shape \(2,\) was given"),
+        ({"target_return": "high"}, InputError, r"\(3\), but 'high' was given"),
+        ({"target_return": None}, InputError, r"\(3\), but None was given"),
+        (
+            {"env": 5},
+            ConfigError,
+            "env must be a Gymnasium id, an Env or a VectorEnv, but int was given; an SB3",
+        ),
+        (
+            {"env": "NoSuch-v0"},
+            ConfigError,
+            "a registered environment, but 'NoSuch-v0' was given: .*package:id",
+        ),
+        ({"env": "no_such_module:A-v0"}, ConfigError, "but 'no_such_module:A-v0' was given: No module named"),
+        ({"reference_scores": (1.0, 1.0)}, ConfigError, r"the minimum first, but \(1\.0, 1\.0\) was given"),
+        (
+            {"reference_scores": (0.0, np.inf)},
+            ConfigError,
+            r"two finite returns .* but \(0\.0, inf\) was given",
+        ),
+    ],
+)
+def test_bad_arguments(lottery, tally_policy, arguments, error, message):
+    good = {"policy": tally_policy(), "env": lottery, "target_return": 1.0, "n_episodes": 3}
+    with pytest.raises(error, match=message):
+        evaluate(**{**good, **arguments})
+
+
+def test_an_environment_that_was_handed_in_has_its_own_size(lottery, tally_policy):
+    with pytest.raises(ConfigError, match="n_envs must be left out or 4, the size of env, but 5 was given"):
+        evaluate(tally_policy(), vectorized(lottery, 4), 1.0, 3, n_envs=5)
+
+
+def test_a_vector_env_that_cannot_seed_its_rows_is_refused():
+    env = gym.make_vec("CartPole-v1", 2)
+    with pytest.raises(ConfigError, match=r"one seed for each row, .* but this one raised Error: .*'sync'"):
+        evaluate(BalancePolicy(), env, 1.0, 3)
+
+
+def test_a_vector_env_must_declare_its_autoreset_mode(lottery, tally_policy):
+    env = vectorized(lottery, 2)
+    del env.metadata["autoreset_mode"]
+    with pytest.raises(ConfigError, match=r"metadata\['autoreset_mode'\] must be a gymnasium.*but is None"):
+        evaluate(tally_policy(), env, 1.0, 3)
+
+
+def test_an_async_env_whose_due_autoresets_outlive_a_reset_is_refused():
+    env = AsyncVectorEnv([lambda: gym.make("CartPole-v1")], shared_memory=False, context="spawn")
+    try:
+        with pytest.raises(
+            ConfigError, match=r"keeps a due autoreset across .*make it with shared_memory=True"
+        ):
+            evaluate(BalancePolicy(), env, 1.0, 3)
+    finally:
+        env.close()
+
+
+def test_an_environment_that_lacks_a_package(tally_policy):
+    def lacking():
+        raise gym.error.DependencyNotInstalled("Run `pip install simulator`.")
+
+    gym.register("qdt_rl_tests/Lacking-v0", lacking)
+    with pytest.raises(
+        MissingExtraError, match=r"needs a package that is not installed.*pip install simulator"
+    ):
+        evaluate(tally_policy(), "qdt_rl_tests/Lacking-v0", 1.0, 3)
