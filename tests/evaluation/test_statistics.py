@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qdt_rl.errors import ConfigError, InputError
+from qdt_rl.evaluation.statistics import bootstrap_interval, interquartile_mean
+
+NUMBERS = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=23)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([7.0], 7.0),
+        ([1.0, 2.0, 6.0], 3.0),  # a quarter of three is no value
+        ([1.0, 2.0, 3.0, 100.0], 2.5),
+        ([100.0, 5.0, 1.0, 4.0, 6.0], 5.0),
+        ([[8.0, 1.0, 2.0, 3.0], [4.0, 5.0, 60.0, -70.0]], 3.5),
+    ],
+)
+def test_interquartile_mean_worked_by_hand(values, expected):
+    assert interquartile_mean(values) == expected
+
+
+@given(NUMBERS)
+def test_interquartile_mean_drops_a_quarter_at_each_end(values):
+    n_dropped = len(values) // 4
+    kept = sorted(values)[n_dropped : len(values) - n_dropped]
+    assert interquartile_mean(values) == pytest.approx(np.mean(kept), rel=1e-9, abs=1e-6)
+
+
+def test_the_interval_is_that_of_every_resample():
+    """Of (0, 1, 5) there are 27 resamples; so many draws of them must have nearly their exact percentiles."""
+    values = np.array([0.0, 1.0, 5.0])
+    means = np.sort([np.mean([a, b, c]) for a in values for b in values for c in values])
+    # The means 0, 1/3, 2/3, 1, 5/3, 2, 7/3, 10/3, 11/3, 5 have 1, 3, 3, 1, 3, 6, 3, 3, 3, 1 resamples each.
+    assert means[[0, 1, 4, 7, 8, 11, 17, 20, 23, 26]] == pytest.approx(
+        [0, 1 / 3, 2 / 3, 1, 5 / 3, 2, 7 / 3, 10 / 3, 11 / 3, 5]
+    )
+    assert bootstrap_interval(values, confidence=0.8) == pytest.approx((1 / 3, 11 / 3))
+    assert bootstrap_interval(values, confidence=0.95) == pytest.approx((0.0, 5.0))
+
+
+def test_the_interval_of_a_mean_is_the_normal_one_for_many_values():
+    values = np.random.default_rng(0).normal(3.0, 2.0, 400)
+    margin = 1.96 * values.std() / 20
+    assert bootstrap_interval(values) == pytest.approx(
+        (values.mean() - margin, values.mean() + margin), abs=0.02
+    )
+
+
+def test_the_interquartile_mean_ignores_outliers_and_so_does_its_interval():
+    values = np.append(np.random.default_rng(0).normal(size=97), [1e6, -1e6, 1e6])
+    low, high = bootstrap_interval(values, "iqm")
+    assert -1 < low < interquartile_mean(values) < high < 1
+
+
+def test_the_seed_counts():
+    values = np.random.default_rng(1).normal(size=31)
+    assert bootstrap_interval(values, seed=5) == bootstrap_interval(values, seed=5)
+    assert bootstrap_interval(values, seed=5) != bootstrap_interval(values, seed=6)
+
+
+@pytest.mark.parametrize("statistic", ["mean", "iqm"])
+def test_equal_values_leave_no_doubt_and_one_value_says_nothing(statistic):
+    assert bootstrap_interval([2.5] * 7, statistic) == (2.5, 2.5)
+    assert np.isnan(bootstrap_interval([2.5], statistic)).all()
+
+
+@pytest.mark.parametrize("values", [[], [1.0, np.nan], [np.inf]])
+def test_values_must_be_finite(values):
+    for estimate in (interquartile_mean, bootstrap_interval):
+        with pytest.raises(
+            InputError, match=r"values must be one or more finite numbers, but \[.*\] was given"
+        ):
+            estimate(values)
+
+
+@pytest.mark.usefixtures("user_types")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"statistic": "median"}, r"statistic must be one of \['iqm', 'mean'\], but 'median' was given"),
+        ({"confidence": 95}, r"confidence must be in \(0, 1\), but 95 was given"),
+    ],
+)
+def test_bad_settings(arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        bootstrap_interval([1.0, 2.0], **arguments)
