@@ -1,0 +1,112 @@
+"""Agents of Stable-Baselines3, trained online, with the face that the other policies have."""
+
+import random
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from typing import Any, Literal, Self
+
+import gymnasium as gym
+import numpy as np
+import torch
+from jaxtyping import Bool
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecEnv
+
+from qdt_rl.errors import ConfigError
+from qdt_rl.policy.protocol import plain_observation
+from qdt_rl.progress import track
+
+_ALGORITHMS: dict[str, type[PPO] | type[SAC]] = {"PPO": PPO, "SAC": SAC}
+
+
+class SB3Policy:
+    """An SB3 model that stands beside return-conditioned policies, and ignores the return it is asked for.
+
+    Save the model with ``policy.model.save(path)`` and wrap it again with ``SB3Policy(PPO.load(path))``. That
+    ``load`` is SB3's own and runs pickled code: only for files whose origin you trust.
+
+    Args:
+        model: Any SB3 algorithm, trained; recurrent ones too.
+    """
+
+    def __init__(self, model: BaseAlgorithm) -> None:
+        self.model = model
+
+    @classmethod
+    def learn(
+        cls,
+        algorithm: Literal["PPO", "SAC"],
+        env_id: str,
+        total_timesteps: int,
+        *,
+        seed: int = 0,
+        progress_bar: bool = False,
+    ) -> Self:
+        """Train online on one environment, on the CPU, with SB3's default settings.
+
+        Args:
+            algorithm: ``"PPO"`` or ``"SAC"``.
+            env_id: A registered Gymnasium id.
+            total_timesteps: Environment steps; PPO rounds them up to whole rollouts of 2,048.
+            seed: Of the environment, the initial weights and the exploration. Python's, NumPy's and torch's
+                global generators, which SB3 seeds, are put back as they were.
+            progress_bar: Show one, if standard error is a terminal.
+
+        Raises:
+            ConfigError: If the algorithm is unknown or cannot act in the environment, the id is unknown, or
+                ``total_timesteps`` is less than 1.
+        """
+        if algorithm not in _ALGORITHMS:
+            raise ConfigError(f"algorithm must be one of {sorted(_ALGORITHMS)}, but {algorithm!r} was given.")
+        if total_timesteps < 1:
+            raise ConfigError(f"total_timesteps must be at least 1, but {total_timesteps} was given.")
+        ticks = track(range(total_timesteps), total_timesteps, f"Training {algorithm}", progress_bar)
+        with _global_generators_kept(), closing(_make_env(env_id)) as env:
+            model = _make_model(algorithm, env, seed)
+            model.learn(total_timesteps, callback=lambda *_: next(ticks, None) is None or True)
+        return cls(model)
+
+    def predict(
+        self,
+        observation: Any,
+        target_return: Any = None,
+        state: Any = None,
+        episode_start: Bool[np.ndarray, " batch"] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[np.ndarray, Any]:
+        """Choose actions as ``Policy.predict``; ``target_return`` is ignored.
+
+        ``deterministic=False`` samples from torch's global generator, as SB3 does.
+        """
+        return self.model.predict(plain_observation(observation), state, episode_start, deterministic)
+
+
+def _make_env(env_id: str) -> VecEnv:
+    try:
+        return make_vec_env(partial(gym.make, env_id))
+    except (gym.error.Error, ModuleNotFoundError) as error:
+        raise ConfigError(
+            f"env_id must be the id of an environment that can be made, but {env_id!r} was given: {error}"
+        ) from error
+
+
+def _make_model(algorithm: str, env: VecEnv, seed: int) -> BaseAlgorithm:
+    try:
+        return _ALGORITHMS[algorithm]("MlpPolicy", env, seed=seed, device="cpu")
+    except AssertionError as error:  # how SB3 refuses an action space
+        raise ConfigError(f"{algorithm} cannot act in this environment: {error}") from error
+
+
+@contextmanager
+def _global_generators_kept() -> Iterator[None]:
+    python_state = random.getstate()
+    numpy_state = np.random.get_state()  # noqa: NPY002 - SB3 seeds the legacy generator
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
