@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import minari
 import numpy as np
 from gymnasium.spaces import Box
-from jaxtyping import Float32
+from jaxtyping import Float32, Int
 from minari import MinariDataset
 from minari.storage import get_dataset_path
 
@@ -41,7 +42,7 @@ def load_dataset(dataset: MinariDataset | str) -> MinariDataset:
             "`qdt-rl data list` shows what is there, `qdt-rl data generate` makes the synthetic datasets, "
             f"and `minari download {dataset}` fetches a published one."
         )
-    with _reading(dataset):
+    with _reading(dataset, get_dataset_path(dataset)):
         return minari.load_dataset(dataset)
 
 
@@ -63,15 +64,15 @@ def read_trajectories(dataset: MinariDataset) -> Trajectories:
             not fit each other or the spaces, or values that are not finite in float32.
     """
     check_spaces(dataset.observation_space, dataset.action_space)
-    _require_episodes(dataset)
+    episodes = _episode_indices(dataset)
     sizes = dataset.observation_space.shape[0], dataset.action_space.shape[0]
-    with _reading(dataset.id):
+    with _reading(dataset.id, dataset.storage.data_path):
         if dataset.storage.FORMAT == "hdf5":
-            raw = hdf5_reader.read_raw_episodes(dataset.storage.data_path, dataset.episode_indices, *sizes)
+            raw = hdf5_reader.read_raw_episodes(dataset.storage.data_path, episodes, *sizes)
         else:
             raw = episode_reader.read_raw_episodes(dataset.iterate_episodes(), *sizes)
     for field in ("observations", "actions", "rewards"):
-        require_finite(field, getattr(raw, field), raw.offsets, dataset.episode_indices)
+        require_finite(field, getattr(raw, field), raw.offsets, episodes)
     return Trajectories(*raw)
 
 
@@ -87,10 +88,10 @@ def read_rewards(dataset: MinariDataset) -> list[Float32[np.ndarray, " _"]]:
     Raises:
         DatasetError: If the dataset is empty or damaged.
     """
-    _require_episodes(dataset)
-    with _reading(dataset.id):
+    episodes = _episode_indices(dataset)
+    with _reading(dataset.id, dataset.storage.data_path):
         if dataset.storage.FORMAT == "hdf5":
-            return hdf5_reader.read_rewards(dataset.storage.data_path, dataset.episode_indices)
+            return hdf5_reader.read_rewards(dataset.storage.data_path, episodes)
         return episode_reader.read_rewards(dataset.iterate_episodes())
 
 
@@ -137,16 +138,18 @@ def reference_scores(dataset: MinariDataset) -> tuple[float, float] | None:
     return float(scores[0]), float(scores[1])
 
 
-def _require_episodes(dataset: MinariDataset) -> None:
+def _episode_indices(dataset: MinariDataset) -> Int[np.ndarray, " episodes"]:
+    """Return which episodes of its storage the dataset names: at least one."""
     if len(dataset.episode_indices) == 0:
         raise DatasetError(
             f"Dataset {dataset.id!r} names no episodes: it is empty, or a filter or split left none of its "
             f"{dataset.storage.total_episodes}."
         )
+    return np.asarray(dataset.episode_indices)
 
 
 @contextmanager
-def _reading(dataset_id: str) -> Iterator[None]:
+def _reading(dataset_id: str, folder: Path) -> Iterator[None]:
     """Turn whatever a damaged or foreign file makes the readers raise into a DatasetError."""
     try:
         yield
@@ -154,6 +157,6 @@ def _reading(dataset_id: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise DatasetError(
-            f"Dataset {dataset_id!r} in {get_dataset_path()} cannot be read: it is damaged, was not written "
-            f"by Minari, or needs an extra of Minari's ({type(error).__name__}: {error})."
+            f"Dataset {dataset_id!r} in {folder} cannot be read: it is damaged, was not written by Minari, "
+            f"or needs an extra of Minari's ({type(error).__name__}: {error})."
         ) from error
