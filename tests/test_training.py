@@ -201,7 +201,7 @@ def test_precision_follows_the_processor(monkeypatch):
 
 
 def test_a_model_learns_to_copy_what_the_return_says():
-    """Actions equal the return-to-go's sign: only return-conditioning can tell the two kinds of episode apart."""
+    """Actions equal the sign of the return: only return-conditioning can tell the episodes apart."""
     rng = np.random.default_rng(0)
     signs = rng.choice([-1.0, 1.0], size=64)
     rewards = np.repeat(signs, 10)

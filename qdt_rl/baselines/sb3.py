@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import gymnasium as gym
 import numpy as np
@@ -38,7 +38,7 @@ class SB3Policy:
     @classmethod
     def learn(
         cls,
-        algorithm: Literal["PPO", "SAC"],
+        algorithm: str,
         env_id: str,
         total_timesteps: int,
         *,

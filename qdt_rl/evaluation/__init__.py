@@ -1,1 +1,1 @@
-"""Evaluation: batched return-conditioned rollouts, SB3's tools, and statistics of what comes out."""
+"""Evaluation: batched return-conditioned rollouts, and statistics of what comes out."""

@@ -40,7 +40,7 @@ class KeyValueCache:
         """Return a cache of no tokens with room for ``n_columns``."""
         config = model.config
         shape = (2, config.n_layers, n_rows, config.n_heads, n_columns, config.d_model // config.n_heads)
-        keys, values = model.norm.weight.new_empty(shape).unbind()
+        keys, values = model.norm.weight.new_zeros(shape).unbind()
         return cls(keys, values, np.zeros(n_rows, np.int64), 0)
 
     def reserve(self, n_tokens: int) -> "KeyValueCache":
@@ -101,7 +101,8 @@ class KeyValueCache:
         return min(self.end, int(self.starts.min()))
 
     def _new_storage(self, end: int, starts: Int64[np.ndarray, " batch"]) -> "KeyValueCache":
-        return KeyValueCache(torch.empty_like(self.keys), torch.empty_like(self.values), starts, end)
+        # zeros, since masked columns are multiplied by zero, and what is left in memory may be NaN
+        return KeyValueCache(torch.zeros_like(self.keys), torch.zeros_like(self.values), starts, end)
 
 
 def extend(

@@ -11,7 +11,7 @@ from qdt_rl.baselines.reference import ControllerPolicy, RandomPolicy
 from qdt_rl.errors import ConfigError
 from qdt_rl.evaluation.environments import vector_env
 from qdt_rl.evaluation.rollout import evaluate
-from qdt_rl.evaluation.vec_env import ReturnConditionedVecEnv
+from qdt_rl.policy.vec_env import ReturnConditionedVecEnv
 
 BOX = spaces.Box(np.array([-1, 0, 5], np.float32), np.array([1, 2, 7], np.float32))
 EXPERT = ProportionalDerivative(1.5, 0.8)

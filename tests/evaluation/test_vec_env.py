@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormali
 
 from qdt_rl.errors import ConfigError, InputError
 from qdt_rl.evaluation.rollout import evaluate
-from qdt_rl.evaluation.vec_env import ReturnConditionedVecEnv
+from qdt_rl.policy.vec_env import ReturnConditionedVecEnv
 
 TARGETS = [5.0, -3.0, 11.0]
 

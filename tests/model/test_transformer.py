@@ -137,7 +137,7 @@ def test_initial_weights_are_the_stated_ones():
     for name, parameter in model.named_parameters():
         if name.endswith("norm.weight"):
             assert (parameter == 1).all(), name
-        elif name.endswith("bias") or name.endswith("logits"):
+        elif name.endswith(("bias", "logits")):
             assert (parameter == 0).all(), name
         else:
             assert parameter.std().item() == pytest.approx(0.02, rel=0.3), name

@@ -1,0 +1,152 @@
+"""Behaviour cloning: an MLP that imitates the data, or the best of its episodes, whatever return is asked."""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int
+from torch import Tensor, nn
+
+from qdt_rl.config import Precision, TrainConfig, is_whole, require
+from qdt_rl.data.trajectories import Trajectories
+from qdt_rl.model.base import ActionModel
+from qdt_rl.model.scaling import Scaling
+from qdt_rl.policy.base import OfflinePolicy
+from qdt_rl.policy.inputs import ActingInput
+
+
+@dataclass(frozen=True)
+class MlpConfig:
+    """The shape of a multilayer perceptron from observations to actions.
+
+    Attributes:
+        observation_size: S.
+        action_size: A.
+        hidden_sizes: The width of each hidden layer; the default is the usual one for continuous control.
+
+    Raises:
+        ConfigError: If a size is no whole number of at least 1.
+    """
+
+    observation_size: int
+    action_size: int
+    hidden_sizes: tuple[int, ...] = (256, 256)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hidden_sizes", tuple(self.hidden_sizes))  # JSON has lists only
+        are_sizes = all(is_whole(size, 1) for size in self.hidden_sizes)
+        require(are_sizes, "hidden_sizes", "whole numbers of at least 1", self.hidden_sizes)
+
+
+class Mlp(ActionModel):
+    """Predicts each timestep's action from its observation alone: Linear → ReLU → … → Linear → tanh.
+
+    Args:
+        config: The sizes.
+        seed: Of the initial weights, which are torch's defaults.
+    """
+
+    def __init__(self, config: MlpConfig, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.scaling = Scaling(config.observation_size, config.action_size)
+        widths = (config.observation_size, *config.hidden_sizes)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            hidden = [part for i, o in pairwise(widths) for part in (nn.Linear(i, o), nn.ReLU())]
+            self.layers = nn.Sequential(*hidden, nn.Linear(widths[-1], config.action_size), nn.Tanh())
+
+    def forward(
+        self,
+        returns_to_go: Float[Tensor, "batch context"],
+        observations: Float[Tensor, "batch context observation"],
+        actions: Float[Tensor, "batch context action"],
+        timesteps: Int[Tensor, "batch context"],
+    ) -> Float[Tensor, "batch context action"]:
+        """Predict actions from observations; shapes and units as in ``ActionModel.forward``."""
+        return self.imitate(observations)
+
+    def imitate(self, observations: Float[Tensor, "*batch observation"]) -> Float[Tensor, "*batch action"]:
+        """Return actions in [−1, 1] for observations in environment units."""
+        actions: Tensor = self.layers(self.scaling.observations(observations))
+        return actions
+
+
+class BehaviorCloning(OfflinePolicy):
+    """Imitates the behaviour policy with an MLP, trained by the same loss and optimiser as ``QDTPolicy``.
+
+    ``predict`` takes a target return, as every policy here does, and takes no notice of it.
+
+    Args:
+        hidden_sizes: The width of each hidden layer.
+        best_fraction: Learn from this fraction of the episodes, the best by return ("%BC" in the Decision
+            Transformer's paper); in (0, 1].
+        learning_rate: Reached after the warm-up, then constant.
+        batch_size: Steps per update.
+        weight_decay: On matrices only.
+        max_grad_norm: The norm at which the gradient is clipped.
+        warmup_steps: Updates over which the learning rate rises linearly.
+        precision: ``"32"``, ``"bf16-mixed"``, or ``"auto"``.
+        tensorboard_log: A folder for TensorBoard's logs, or None.
+        verbose: 1 prints the log to standard output.
+        seed: Of the initial weights and the batches.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+
+    Raises:
+        ConfigError: If a value is out of its range.
+    """
+
+    config_type = MlpConfig
+    model: Mlp
+
+    def __init__(
+        self,
+        *,
+        hidden_sizes: tuple[int, ...] = MlpConfig.hidden_sizes,
+        best_fraction: float = 1.0,
+        learning_rate: float = TrainConfig.learning_rate,
+        batch_size: int = 256,
+        weight_decay: float = TrainConfig.weight_decay,
+        max_grad_norm: float = TrainConfig.max_grad_norm,
+        warmup_steps: int = TrainConfig.warmup_steps,
+        precision: Precision = "32",
+        tensorboard_log: str | None = None,
+        verbose: int = 0,
+        seed: int = 0,
+        device: str = "auto",
+    ) -> None:
+        settings = {
+            name: value for name, value in locals().items() if name not in ("self", "device", "__class__")
+        }
+        settings["hidden_sizes"] = list(hidden_sizes)
+        require(0 < best_fraction <= 1, "best_fraction", "in (0, 1]", best_fraction)
+        self.hidden_sizes = hidden_sizes
+        self.best_fraction = best_fraction
+        super().__init__(
+            settings,
+            TrainConfig(learning_rate, batch_size, weight_decay, max_grad_norm, warmup_steps, precision),
+            context_length=1,
+            seed=seed,
+            device=device,
+            verbose=verbose,
+            tensorboard_log=tensorboard_log,
+        )
+
+    def _select(self, trajectories: Trajectories) -> Trajectories:
+        n_best = math.ceil(self.best_fraction * trajectories.n_episodes)
+        best_first = np.argsort(-trajectories.episode_returns, kind="stable")
+        return trajectories.select(np.sort(best_first[:n_best]))
+
+    def _configure(self, observation_size: int, action_size: int, trajectories: Trajectories) -> MlpConfig:
+        return MlpConfig(observation_size, action_size, self.hidden_sizes)
+
+    def _build(self, config: MlpConfig, seed: int) -> Mlp:
+        return Mlp(config, seed)
+
+    @torch.inference_mode()
+    def _act(self, given: ActingInput, state: Any) -> tuple[Float32[np.ndarray, "batch action"], Any]:
+        observations = torch.from_numpy(given.observations).to(self.model.scaling.return_scale.device)
+        return self.model.scaling.unscale_actions(self.model.imitate(observations)).cpu().numpy(), state

@@ -1,0 +1,129 @@
+"""``QDTPolicy``: the Quantum Decision Transformer and its ablations as an agent."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from qdt_rl.config import ModelConfig, Precision, TrainConfig
+from qdt_rl.data.trajectories import Trajectories
+from qdt_rl.errors import InputError
+from qdt_rl.model.transformer import DecisionTransformer
+from qdt_rl.model.variants import model_config
+from qdt_rl.policy.acting import ActingState, Actor
+from qdt_rl.policy.base import OfflinePolicy
+from qdt_rl.policy.history import History
+from qdt_rl.policy.inputs import ActingInput
+
+
+class QDTPolicy(OfflinePolicy):
+    """A return-conditioned agent: the Quantum Decision Transformer of arXiv 2512.14726, or an ablation of it.
+
+    The constructor stores settings; ``fit`` builds the model for the dataset's spaces. Example::
+
+        policy = QDTPolicy(variant="qdt", seed=0).fit("qdt/synthetic/medium-replay-v0", n_steps=2_000)
+        action, state = policy.predict(observation, target_return=1500.0)
+
+    Args:
+        variant: ``"qdt"``, or ``"dt"``, ``"q-attention"``, ``"q-feedforward"``, ``"wide-dt"``.
+        context_length: K, the timesteps that the model sees.
+        sliding_window: Act from the last K timesteps at every step, as the original Decision Transformer; by
+            default keys and values are kept, which is many times faster, and the context is renewed from its
+            newest half whenever it is full. ``Actor`` says more.
+        learning_rate: Reached after the warm-up, then constant.
+        batch_size: Windows per update.
+        weight_decay: On matrices only.
+        max_grad_norm: The norm at which the gradient is clipped.
+        warmup_steps: Updates over which the learning rate rises linearly.
+        precision: Of training: ``"32"``, ``"bf16-mixed"``, or ``"auto"`` for the latter where the processor
+            computes in bfloat16 natively. Acting is in float32 but with ``"bf16-mixed"``.
+        policy_kwargs: Fields of ``ModelConfig`` in place of the variant's own, such as ``{"d_model": 64}``.
+        tensorboard_log: A folder for TensorBoard's logs, or None.
+        verbose: 1 prints the log to standard output.
+        seed: Of the initial weights, the windows and the dropout masks.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+
+    Raises:
+        ConfigError: If a name is unknown or a value out of its range.
+    """
+
+    config_type = ModelConfig
+    model: DecisionTransformer
+
+    def __init__(
+        self,
+        variant: str = "qdt",
+        *,
+        context_length: int = ModelConfig.context_length,
+        sliding_window: bool = False,
+        learning_rate: float = TrainConfig.learning_rate,
+        batch_size: int = TrainConfig.batch_size,
+        weight_decay: float = TrainConfig.weight_decay,
+        max_grad_norm: float = TrainConfig.max_grad_norm,
+        warmup_steps: int = TrainConfig.warmup_steps,
+        precision: Precision = TrainConfig.precision,
+        policy_kwargs: dict[str, Any] | None = None,
+        tensorboard_log: str | None = None,
+        verbose: int = 0,
+        seed: int = 0,
+        device: str = "auto",
+    ) -> None:
+        settings = {
+            name: value for name, value in locals().items() if name not in ("self", "device", "__class__")
+        }
+        self.variant = variant
+        self.sliding_window = sliding_window
+        self._actor: tuple[int, Actor] | None = None  # with the number of updates that it has seen
+        self.policy_kwargs = {"context_length": context_length, **(policy_kwargs or {})}
+        model_config(
+            variant, 1, 1, **self.policy_kwargs
+        )  # unknown names are refused here, not after loading data
+        super().__init__(
+            settings,
+            TrainConfig(learning_rate, batch_size, weight_decay, max_grad_norm, warmup_steps, precision),
+            context_length=context_length,
+            seed=seed,
+            device=device,
+            verbose=verbose,
+            tensorboard_log=tensorboard_log,
+        )
+
+    def _configure(self, observation_size: int, action_size: int, trajectories: Trajectories) -> ModelConfig:
+        max_timestep = max(ModelConfig.max_timestep, int(trajectories.episode_lengths.max()))
+        settings = {"max_timestep": max_timestep, **self.policy_kwargs}
+        return model_config(self.variant, observation_size, action_size, **settings)
+
+    def _build(self, config: ModelConfig, seed: int) -> DecisionTransformer:
+        return DecisionTransformer(config, seed)
+
+    def _act(
+        self, given: ActingInput, state: ActingState | None
+    ) -> tuple[Float32[np.ndarray, "batch action"], ActingState]:
+        if given.target_returns is None:
+            raise InputError(
+                "A return-conditioned policy needs target_return, the return still wanted from this "
+                "observation on (or a Dict observation; see ReturnConditionedVecEnv)."
+            )
+        history, memory = self._check_state(state, len(given.observations))
+        history = history.observe(given.observations, given.target_returns, given.episode_start)
+        actions, memory = self._current_actor().act(history, memory)
+        return actions, ActingState(history.act(actions), memory)
+
+    def _current_actor(self) -> Actor:
+        n_updates, actor = self._actor or (0, None)
+        if actor is None or n_updates != self.num_timesteps or not actor.is_current(self.model):
+            actor = Actor(self.model, self.sliding_window)
+            self._actor = self.num_timesteps, actor
+        return actor
+
+    def _check_state(self, state: ActingState | None, n_rows: int) -> ActingState:
+        config = self.model.config
+        if state is None:
+            sizes = config.context_length, config.observation_size, config.action_size
+            return ActingState(History.empty(self._identity, n_rows, *sizes), None)
+        if not isinstance(state, ActingState):
+            raise InputError(
+                f"state must be what predict returned, or None, but is a {type(state).__name__}."
+            )
+        state.history.check(self._identity, n_rows)
+        return state

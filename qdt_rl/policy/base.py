@@ -1,0 +1,352 @@
+"""What every offline agent does alike: fit a dataset, continue, predict, save and load."""
+
+import copy
+import uuid
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, cast
+
+import numpy as np
+from jaxtyping import Float32
+from stable_baselines3.common.utils import get_device
+from torch import Tensor
+
+from qdt_rl.config import TrainConfig, is_whole, require
+from qdt_rl.data.minari_reader import check_spaces, load_dataset, read_trajectories, reference_scores
+from qdt_rl.data.sampler import WindowSampler
+from qdt_rl.data.trajectories import Trajectories
+from qdt_rl.errors import CheckpointError, DatasetError, NotFittedError
+from qdt_rl.model.base import ActionModel
+from qdt_rl.policy.checkpoint import box_from_tensors, box_to_tensors, read_agent, write_agent
+from qdt_rl.policy.inputs import ActingInput, read_input
+from qdt_rl.policy.sb3_face import SB3Face
+from qdt_rl.progress import track
+from qdt_rl.training import Trainer, Update, below, train
+
+if TYPE_CHECKING:
+    from minari import MinariDataset
+    from stable_baselines3.common.type_aliases import MaybeCallback
+
+
+class SavedRun(NamedTuple):
+    """A loaded policy's training state, until ``fit`` takes it up."""
+
+    n_updates: int
+    sampler_state: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+class OfflinePolicy(SB3Face):
+    """A policy that learns from a Minari dataset, with the face of an SB3 algorithm.
+
+    A subclass says which model it trains and how it acts.
+
+    Args:
+        settings: The subclass's constructor arguments, as JSON can hold them: what ``save`` keeps.
+        train_config: How to train.
+        context_length: K, the timesteps of a training window.
+        seed: Of the initial weights, the windows and the dropout masks.
+        device: Where to train and act: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+        verbose: 1 prints the log to standard output.
+        tensorboard_log: A folder for TensorBoard's logs, or None.
+
+    Attributes:
+        model: The torch module, once fitted.
+        observation_space: The dataset's, once fitted.
+        action_space: The dataset's, once fitted.
+        reference_scores: The dataset's (minimum, maximum) for normalised scores, or None.
+        best_return: The largest return of an episode in the data of the first ``fit``, or None before.
+        env_id: The environment that the dataset was recorded in, or None where it names none.
+    """
+
+    config_type: ClassVar[type[Any]]
+
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        train_config: TrainConfig,
+        *,
+        context_length: int,
+        seed: int,
+        device: str,
+        verbose: int,
+        tensorboard_log: str | None,
+    ) -> None:
+        super().__init__(verbose, tensorboard_log)
+        is_known = device.split(":")[0] in ("auto", "cpu", "cuda", "mps")
+        require(is_known, "device", "'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'", device)
+        require(is_whole(seed, 0), "seed", "a whole number of at least 0", seed)
+        self.train_config = train_config
+        self.context_length = context_length
+        self.seed = seed
+        self.device = device
+        self.reference_scores: tuple[float, float] | None = None
+        self.best_return: float | None = None
+        self.env_id: str | None = None
+        self._settings = settings
+        self._identity = uuid.uuid4().hex
+        self._trainer: Trainer | None = None
+        self._sampler: WindowSampler | None = None
+        self._saved_run: SavedRun | None = None
+
+    @abstractmethod
+    def _configure(self, observation_size: int, action_size: int, trajectories: Trajectories) -> Any:
+        """Return the model's configuration for a dataset: an instance of ``config_type``."""
+
+    @abstractmethod
+    def _build(self, config: Any, seed: int) -> ActionModel:
+        """Return a new model."""
+
+    @abstractmethod
+    def _act(self, given: ActingInput, state: Any) -> tuple[Float32[np.ndarray, "batch action"], Any]:
+        """Return actions in environment units, and the state after them."""
+
+    def _select(self, trajectories: Trajectories) -> Trajectories:
+        """Return the part of the data to learn from."""
+        return trajectories
+
+    @property
+    def num_timesteps(self) -> int:
+        """Updates so far, under the name that SB3's callbacks read."""
+        if self._trainer is not None:
+            return self._trainer.n_updates
+        return 0 if self._saved_run is None else self._saved_run.n_updates
+
+    def fit(
+        self,
+        dataset: "MinariDataset | str",
+        n_steps: int = 10_000,
+        callback: "MaybeCallback" = None,
+        log_interval: int = 100,
+        progress_bar: bool = False,
+    ) -> Self:
+        """Train on a dataset; called again, train on.
+
+        Statistics, scales, optimiser and random numbers go on, so that ``fit(d, a)`` and then ``fit(d, b)``
+        equals ``fit(d, a + b)``.
+
+        Args:
+            dataset: A Minari dataset or its id; the episodes that a filtered or split dataset names.
+            n_steps: Updates to take.
+            callback: SB3 callbacks, called after every update; one that returns False ends the training.
+            log_interval: Updates between two log entries.
+            progress_bar: Show one, if standard error is a terminal.
+
+        Returns:
+            The policy itself.
+
+        Raises:
+            DatasetError: If the dataset is missing, empty or damaged, or its spaces do not fit.
+            DivergenceError: If training produces a value that is not finite.
+        """
+        require(is_whole(n_steps, 1), "n_steps", "a whole number of at least 1", n_steps)
+        require(is_whole(log_interval, 1), "log_interval", "a whole number of at least 1", log_interval)
+        from qdt_rl.policy.callbacks import as_callback
+
+        trainer, sampler = self._take_up(load_dataset(dataset))
+        hooks = as_callback(callback)
+        _ = self.logger  # a run's log begins before its first update
+        hooks.init_callback(self)  # type: ignore[arg-type]  # SB3 names its own base class; we have what it reads
+        hooks.on_training_start({"self": self, "total_timesteps": self.num_timesteps + n_steps}, {})
+        updates = track(train(trainer, sampler, n_steps), n_steps, "Training", progress_bar)
+        for update in self._logged(updates, log_interval):
+            hooks.update_locals({"update": update})
+            if not hooks.on_step():
+                break
+        hooks.on_training_end()
+        return self
+
+    def predict(
+        self,
+        observation: Any,
+        target_return: Any = None,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = True,
+    ) -> tuple[np.ndarray, Any]:
+        """Choose actions. Calls are pure: nothing is kept on the policy, and ``state`` is not changed.
+
+        Args:
+            observation: (S,) or (B, S), environment units, or a Dict ``{"observation", "return_to_go"}``.
+            target_return: The return still wanted from this observation on, a number or one per row: the
+                caller subtracts each reward. A Dict observation carries its own.
+            state: What the previous call of the same episodes returned; None at their start.
+            episode_start: (B,), rows that begin a new episode now.
+            deterministic: Nothing changes: the model defines no distribution to draw from.
+
+        Returns:
+            Actions (A,) or (B, A) in the action space's dtype and bounds, and the state for the next call.
+
+        Raises:
+            NotFittedError: Before ``fit``.
+            InputError: If an argument does not fit.
+        """
+        self._require_fit("act")
+        given = read_input(observation, target_return, episode_start, self.observation_space.shape[0])
+        actions, state = self._act(given, state)
+        actions = np.clip(actions, self.action_space.low, self.action_space.high).astype(
+            self.action_space.dtype
+        )
+        return (actions if given.is_batch else actions[0]), state
+
+    def save(self, path: str | Path) -> None:
+        """Write the policy and its training run to a file, whole or not at all.
+
+        Args:
+            path: Where; ``.zip`` is added if it has no suffix, as in SB3. An existing file is replaced.
+
+        Raises:
+            NotFittedError: Before ``fit``.
+        """
+        self._require_fit("be saved")
+        write_agent(_with_suffix(path), *self._dump())
+
+    @classmethod
+    def load(cls, path: str | Path, device: str = "auto") -> Self:
+        """Read a policy that ``save`` wrote. Nothing in the file is executed.
+
+        Args:
+            path: Where; ``.zip`` may be left out.
+            device: Where to train and act.
+
+        Raises:
+            CheckpointError: If the file is missing, damaged, or not one of this class.
+        """
+        content, tensors = read_agent(_with_suffix(path))
+        if content.get("class") != cls.__name__:
+            raise CheckpointError(
+                f"{path} holds a {content.get('class')}, not a {cls.__name__}; load it with that class."
+            )
+        try:
+            policy = cls(**{**content["settings"], "device": device})
+            policy._restore(content, tensors)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            if isinstance(error, CheckpointError):
+                raise
+            raise CheckpointError(f"{path} does not describe a {cls.__name__}: {error}") from error
+        return policy
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle and copy what ``save`` keeps, and the identity; loggers stay behind."""
+        saved = self._dump() if hasattr(self, "model") else None
+        return {"settings": self._settings, "device": self.device, "identity": self._identity, "saved": saved}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**{**state["settings"], "device": state["device"]})  # type: ignore[misc]
+        self._identity = state["identity"]
+        if state["saved"] is not None:
+            self._restore(*copy.deepcopy(state["saved"]))
+
+    def _take_up(self, dataset: "MinariDataset") -> tuple[Trainer, WindowSampler]:
+        """Return the run that this dataset begins or goes on with."""
+        observation_space, action_space = dataset.observation_space, dataset.action_space
+        check_spaces(observation_space, action_space)
+        is_new = not hasattr(self, "model")
+        if not is_new and (observation_space, action_space) != (self.observation_space, self.action_space):
+            raise DatasetError(
+                f"The dataset has observations {observation_space} and actions {action_space}, but this "
+                f"policy was fitted to {self.observation_space} and {self.action_space}; fit a new policy."
+            )
+        trajectories = self._select(read_trajectories(dataset))
+        if is_new:
+            self.observation_space, self.action_space = observation_space, action_space
+            self.reference_scores = reference_scores(dataset)
+            self.best_return = float(trajectories.episode_returns.max())
+            self.env_id = dataset.env_spec.id if dataset.env_spec else None
+            self.model = self._new_model(trajectories)
+        return self._resume_trainer(), self._resume_sampler(trajectories)
+
+    def _new_model(self, trajectories: Trajectories) -> ActionModel:
+        sizes = self.observation_space.shape[0], self.action_space.shape[0]
+        model = self._build(self._configure(*sizes, trajectories), self._seeds()[0])
+        model.scaling.fit(
+            trajectories.observations,
+            trajectories.returns_to_go,
+            self.action_space.low,
+            self.action_space.high,
+        )
+        return model
+
+    def _resume_trainer(self) -> Trainer:
+        if self._trainer is None:
+            self._trainer = Trainer(self.model, self.train_config, self._seeds()[1], self.device)
+            if self._saved_run is not None:
+                self._trainer.load_tensors(self._saved_run.tensors, self._saved_run.n_updates)
+        return self._trainer
+
+    def _resume_sampler(self, trajectories: Trajectories) -> WindowSampler:
+        previous = self._sampler
+        self._sampler = WindowSampler(
+            trajectories, self.context_length, self.train_config.batch_size, self._seeds()[2]
+        )
+        if previous is not None:
+            self._sampler.state = previous.state
+        elif self._saved_run is not None:
+            self._sampler.state = self._saved_run.sampler_state
+        return self._sampler
+
+    def _seeds(self) -> list[int]:
+        """Return independent seeds for the initial weights, the dropout masks and the windows."""
+        return [int(seed) for seed in np.random.SeedSequence(self.seed).generate_state(3)]
+
+    def _logged(self, updates: Iterator[Update], log_interval: int) -> Iterator[Update]:
+        """Yield updates, and log their means every ``log_interval``."""
+        recent: list[Update] = []
+        start = perf_counter()
+        for update in updates:
+            recent.append(update)
+            yield update
+            if self.num_timesteps % log_interval == 0:
+                for name, values in zip(Update._fields, zip(*recent, strict=True), strict=True):
+                    self.logger.record(f"train/{name}", float(np.mean(values)))
+                self.logger.record("train/n_updates", self.num_timesteps)
+                self.logger.record("time/updates_per_second", len(recent) / (perf_counter() - start))
+                self.dump_logs()
+                recent, start = [], perf_counter()
+
+    def _dump(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return all that makes this policy, as JSON content and tensors."""
+        if self._trainer is None or self._sampler is None:
+            run = cast(SavedRun, self._saved_run)
+            weights = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+            run = run._replace(tensors=run.tensors | weights)
+        else:
+            run = SavedRun(self._trainer.n_updates, self._sampler.state, self._trainer.tensors())
+        content = {
+            "class": type(self).__name__,
+            "settings": self._settings,
+            "model_config": asdict(self.model.config),
+            "num_timesteps": run.n_updates,
+            "sampler": run.sampler_state,
+            "reference_scores": self.reference_scores,
+            "best_return": self.best_return,
+            "env_id": self.env_id,
+        }
+        boxes = box_to_tensors("observation_space", self.observation_space)
+        boxes |= box_to_tensors("action_space", self.action_space)
+        return content, run.tensors | boxes
+
+    def _restore(self, content: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Become the policy that ``_dump`` described."""
+        self.observation_space = box_from_tensors("observation_space", tensors)
+        self.action_space = box_from_tensors("action_space", tensors)
+        scores = content["reference_scores"]
+        self.reference_scores = None if scores is None else (float(scores[0]), float(scores[1]))
+        self.best_return = float(content["best_return"])
+        self.env_id = None if content["env_id"] is None else str(content["env_id"])
+        self.model = self._build(self.config_type(**content["model_config"]), seed=0)
+        self.model.load_state_dict(below("model.", tensors))
+        self.model.to(get_device(self.device))
+        self._saved_run = SavedRun(int(content["num_timesteps"]), content["sampler"], tensors)
+
+    def _require_fit(self, verb: str) -> None:
+        if not hasattr(self, "model"):
+            raise NotFittedError(f"This {type(self).__name__} cannot {verb} yet: call fit(dataset) first.")
+
+
+def _with_suffix(path: str | Path) -> Path:
+    path = Path(path)
+    return path if path.suffix else path.with_suffix(".zip")

@@ -1,0 +1,117 @@
+"""Agent files: a zip of a JSON text and a safetensors file. Reading one never runs what is in it.
+
+``agent.json`` holds settings and counters, ``tensors.safetensors`` every array. Member dates are fixed, so
+that the same agent gives the same bytes.
+"""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from qdt_rl.errors import CheckpointError
+from qdt_rl.files import write_whole
+
+FORMAT = "qdt_rl agent"
+FORMAT_VERSION = 1
+_JSON, _TENSORS = "agent.json", "tensors.safetensors"
+_MAX_JSON_BYTES = 2**24
+
+
+def write_agent(path: Path, content: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Write an agent's file, whole or not at all.
+
+    Args:
+        path: Where; an existing file is replaced.
+        content: What JSON can say.
+        tensors: Arrays by name.
+    """
+    header = {"format": FORMAT, "format_version": FORMAT_VERSION, **content}
+    tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(zipfile.ZipInfo(_JSON), json.dumps(header, indent=1, allow_nan=False))
+        archive.writestr(zipfile.ZipInfo(_TENSORS), save(tensors))
+    write_whole(path, buffer.getvalue())
+
+
+def read_agent(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read an agent's file.
+
+    Returns:
+        What its JSON says, and its tensors by name.
+
+    Raises:
+        CheckpointError: If there is no such file, or it is not a whole agent of this library.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"There is no agent at {path}.")
+    foreign = f"{path} is not an agent of this library"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sorted(archive.namelist()) != [_JSON, _TENSORS]:
+                raise CheckpointError(
+                    f"{foreign}: it holds {archive.namelist()}, not {_JSON} and {_TENSORS}."
+                )
+            content = json.loads(_member(archive, _JSON, _MAX_JSON_BYTES))
+            tensors = load(_member(archive, _TENSORS, path.stat().st_size))
+    except (
+        zipfile.BadZipFile,
+        SafetensorError,
+        NotImplementedError,
+        EOFError,
+        ValueError,
+        RecursionError,
+    ) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{foreign}, or it is damaged: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise CheckpointError(f"{foreign}: its {_JSON} does not say so.")
+    if content.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} has format version {content.get('format_version')!r}; this version of the library reads "
+            f"version {FORMAT_VERSION}. Load it with the library that saved it."
+        )
+    return content, tensors
+
+
+def _member(archive: zipfile.ZipFile, name: str, max_bytes: int) -> bytes:
+    """Read a stored member; one that is compressed, and may so expand without bound, is refused."""
+    info = archive.getinfo(name)
+    if info.compress_type != zipfile.ZIP_STORED or info.file_size > max_bytes:
+        raise CheckpointError(
+            f"{name} is compressed or larger than {max_bytes} bytes; agents of this library are not."
+        )
+    return archive.read(info)
+
+
+def box_to_tensors(name: str, box: spaces.Box) -> dict[str, Tensor]:
+    """Return a Box's bounds as tensors in its dtype, under ``name``."""
+    return {
+        f"{name}.low": torch.from_numpy(box.low.copy()),
+        f"{name}.high": torch.from_numpy(box.high.copy()),
+    }
+
+
+def box_from_tensors(name: str, tensors: dict[str, Tensor]) -> spaces.Box:
+    """Return the Box whose bounds ``box_to_tensors`` wrote under ``name``.
+
+    Raises:
+        CheckpointError: If the bounds are missing, or are none.
+    """
+    try:
+        low, high = (tensors[f"{name}.{bound}"].numpy() for bound in ("low", "high"))
+    except KeyError as error:
+        raise CheckpointError(f"The agent's file lacks {error}.") from error
+    if low.ndim != 1 or low.shape != high.shape or low.dtype != high.dtype or not np.all(low <= high):
+        raise CheckpointError(f"The agent's {name} has bounds that are none: {low} to {high}.")
+    return spaces.Box(low, high, dtype=low.dtype.type)

@@ -1,0 +1,94 @@
+"""The attributes through which SB3's callbacks and tools meet an algorithm."""
+
+from abc import ABC, abstractmethod
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from gymnasium import spaces
+
+from qdt_rl.errors import InputError, MissingExtraError
+from qdt_rl.model.base import ActionModel
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.logger import Logger
+
+    from qdt_rl.policy.vec_env import ReturnConditionedVecEnv
+
+
+class SB3Face(ABC):
+    """Logging, environments and parameters under SB3's names, for an offline agent.
+
+    Args:
+        verbose: 1 prints the log to standard output.
+        tensorboard_log: A folder for TensorBoard's logs, or None.
+    """
+
+    model: ActionModel
+    observation_space: spaces.Box
+    action_space: spaces.Box
+
+    def __init__(self, verbose: int, tensorboard_log: str | None) -> None:
+        if tensorboard_log is not None and find_spec("tensorboard") is None:
+            raise MissingExtraError('tensorboard_log needs TensorBoard: pip install "qdt-rl[tensorboard]".')
+        self.verbose = verbose
+        self.tensorboard_log = tensorboard_log
+        self._logger: Logger | None = None
+        self._logger_was_given = False
+
+    @property
+    @abstractmethod
+    def num_timesteps(self) -> int:
+        """Updates so far, under the name that SB3's callbacks read."""
+
+    @property
+    def logger(self) -> "Logger":
+        """Where ``fit`` logs: what ``set_logger`` gave, or one after ``verbose`` and ``tensorboard_log``."""
+        if self._logger is None:
+            from stable_baselines3.common.utils import configure_logger
+
+            is_new_run = self.num_timesteps == 0
+            self._logger = configure_logger(
+                self.verbose, self.tensorboard_log, type(self).__name__, is_new_run
+            )
+        return self._logger
+
+    def set_logger(self, logger: "Logger") -> None:
+        """Log to ``logger`` from now on; ``stable_baselines3.common.logger.configure`` makes one."""
+        self._logger = logger
+
+    def dump_logs(self) -> None:
+        """Write what was recorded to the log's outputs."""
+        self.logger.dump(self.num_timesteps)
+
+    def get_env(self) -> "ReturnConditionedVecEnv":
+        """Return the dataset's spaces in an environment without steps: there is none to train in."""
+        from qdt_rl.policy.callbacks import offline_env
+
+        return offline_env(self.observation_space, self.action_space)
+
+    def get_vec_normalize_env(self) -> None:
+        """Return None: statistics are the model's own."""
+        return
+
+    def get_parameters(self) -> dict[str, dict[str, Any]]:
+        """Return ``{"policy": state_dict}``, weights and scales by name."""
+        return {"policy": self.model.state_dict()}
+
+    def set_parameters(self, parameters: dict[str, dict[str, Any]], exact_match: bool = True) -> None:
+        """Load weights and scales.
+
+        Args:
+            parameters: As ``get_parameters`` returns them.
+            exact_match: Whether every weight must be given.
+
+        Raises:
+            InputError: If a name is missing or unknown, or a shape does not fit; nothing is loaded then.
+        """
+        if set(parameters) != {"policy"}:
+            raise InputError(f"Expected parameters of 'policy' alone, but got those of {sorted(parameters)}.")
+        before = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        try:
+            self.model.load_state_dict(parameters["policy"], strict=exact_match)
+        except RuntimeError as error:
+            self.model.load_state_dict(before)
+            raise InputError(f"These parameters do not fit the model: {error}") from error

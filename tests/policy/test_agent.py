@@ -1,0 +1,331 @@
+import copy
+import csv
+import itertools
+import pickle
+import sys
+import threading
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.logger import configure
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from qdt_rl.baselines.behavior_cloning import BehaviorCloning
+from qdt_rl.errors import ConfigError, DatasetError, InputError, MissingExtraError, NotFittedError
+from qdt_rl.policy.agent import QDTPolicy
+
+S, A = 3, 2
+
+
+def new_policy(**settings):
+    sizes = {"d_model": 16, "n_heads": 2}
+    return QDTPolicy(context_length=5, batch_size=8, policy_kwargs=sizes, precision="32", **settings)
+
+
+def new_cloning(**settings):
+    return BehaviorCloning(hidden_sizes=(7,), batch_size=8, **settings)
+
+
+@pytest.fixture(scope="module")
+def fitted(dataset):
+    return new_policy().fit(dataset, n_steps=12)
+
+
+def state_of(policy):
+    return {name: tensor.clone() for name, tensor in policy._dump()[1].items()}
+
+
+def assert_same_run(first, second):
+    assert first._dump()[0] == second._dump()[0]
+    left, right = state_of(first), state_of(second)
+    assert left.keys() == right.keys()
+    for name in left:
+        assert torch.equal(left[name], right[name]), name
+
+
+def play(policy, n_steps=8, n_rows=4, seed=0):
+    """The actions of a few steps under made-up observations."""
+    rng, state, actions = np.random.default_rng(seed), None, []
+    for step in range(n_steps):
+        action, state = policy.predict(rng.normal(size=(n_rows, S)), 10.0 - step, state)
+        actions.append(action)
+    return np.stack(actions)
+
+
+@pytest.mark.parametrize("make", [new_policy, new_cloning])
+def test_the_same_seed_gives_the_same_bytes(make, dataset):
+    assert_same_run(make(seed=3).fit(dataset, 6), make(seed=3).fit(dataset, 6))
+    other = make(seed=4).fit(dataset, 6)
+    weight = next(iter(other.model.parameters()))
+    assert not torch.equal(weight, next(iter(make(seed=3).fit(dataset, 6).model.parameters())))
+
+
+@pytest.mark.parametrize("make", [new_policy, new_cloning])
+@pytest.mark.parametrize("between", ["nothing", "acting", "saving and loading", "pickling", "copying"])
+def test_fitting_in_parts_equals_fitting_at_once(make, between, dataset, tmp_path):
+    whole = make().fit(dataset, 10)
+    parts = make().fit("tests/uniform-v0", 6)
+    if between == "acting":
+        play(parts)
+    elif between == "saving and loading":
+        parts.save(tmp_path / "agent.zip")
+        parts = type(parts).load(tmp_path / "agent.zip")
+    elif between == "pickling":
+        parts = pickle.loads(pickle.dumps(parts))
+    elif between == "copying":
+        parts = copy.deepcopy(parts)
+    assert parts.num_timesteps == 6
+    parts.fit(dataset, 4)
+    assert parts.num_timesteps == 10
+    assert_same_run(parts, whole)
+
+
+def test_statistics_are_those_of_the_first_dataset(dataset):
+    policy = new_policy().fit(dataset.filter_episodes(lambda episode: len(episode) > 20), 1)
+    before = {name: buffer.clone() for name, buffer in policy.model.scaling.named_buffers()}
+    policy.fit(dataset, 1)
+    for name, buffer in policy.model.scaling.named_buffers():
+        assert torch.equal(buffer, before[name])
+
+
+def test_only_the_episodes_of_a_filtered_dataset_are_used(dataset):
+    few = dataset.filter_episodes(lambda episode: episode.rewards.sum() < 0)
+    policy = new_policy().fit(few, 1)
+    assert policy.best_return == pytest.approx(max(episode.rewards.sum() for episode in few), rel=1e-5)
+    observations = np.concatenate([episode.observations[:-1] for episode in few])
+    np.testing.assert_allclose(policy.model.scaling.observation_mean, observations.mean(0), atol=1e-5)
+
+
+def test_the_dataset_says_what_scores_mean(fitted):
+    assert fitted.reference_scores == (-10.0, 30.0)
+
+
+def test_max_timestep_is_the_longest_episode_but_at_least_a_thousand(fitted, dataset):
+    assert fitted.model.config.max_timestep == 1000
+    assert new_policy(variant="dt").fit(dataset, 1).model.config.attention == "standard"
+
+
+def test_acting_does_not_change_the_state_and_calls_are_pure(fitted):
+    rng = np.random.default_rng(0)
+    observations = rng.normal(size=(7, 4, S))
+    first, state = fitted.predict(observations[0], 5.0)
+    kept = copy.deepcopy(state)
+    second, _ = fitted.predict(observations[1], 4.0, state)
+    fitted.predict(observations[2], 0.0, state)
+    again, _ = fitted.predict(observations[1], 4.0, state)
+    from_copy, _ = fitted.predict(observations[1], 4.0, kept)
+    np.testing.assert_array_equal(second, again)
+    np.testing.assert_allclose(second, from_copy, atol=1e-6)
+    np.testing.assert_array_equal(fitted.predict(observations[0], 5.0)[0], first)
+
+
+def test_a_batch_agrees_with_its_rows(fitted):
+    rng = np.random.default_rng(0)
+    states, batch_state = [None] * 3, None
+    for _ in range(12):
+        observations, targets = rng.normal(size=(3, S)), rng.normal(size=3) * 10
+        batch, batch_state = fitted.predict(observations, targets, batch_state)
+        for row in range(3):
+            action, states[row] = fitted.predict(observations[row], targets[row], states[row])
+            np.testing.assert_allclose(action, batch[row], atol=1e-5 * 4)
+
+
+def test_episode_start_forgets_the_rows_it_names(fitted):
+    rng = np.random.default_rng(0)
+    state = None
+    for _ in range(4):
+        _, state = fitted.predict(rng.normal(size=(2, S)), 3.0, state)
+    observations = rng.normal(size=(2, S))
+    actions, _ = fitted.predict(observations, 3.0, state, episode_start=np.array([False, True]))
+    kept, _ = fitted.predict(observations, 3.0, state)
+    fresh, _ = fitted.predict(observations, 3.0)
+    np.testing.assert_allclose(actions[0], kept[0], atol=1e-6)
+    np.testing.assert_allclose(actions[1], fresh[1], atol=1e-6)
+    assert abs(kept[1] - fresh[1]).max() > 1e-4
+
+
+@pytest.mark.parametrize("make", [new_policy, new_cloning])
+def test_actions_are_in_the_action_space(make, dataset):
+    policy = make().fit(dataset, 3)
+    with torch.no_grad():
+        list(policy.model.parameters())[-1].add_(100)  # drive the head to its bounds
+    action, _ = policy.predict(np.zeros(S), 1.0)
+    assert action.shape == (A,)
+    assert action.dtype == policy.action_space.dtype
+    assert policy.action_space.contains(action)
+    np.testing.assert_array_equal(action, policy.action_space.high)
+
+
+def test_a_dict_observation_carries_its_target(fitted):
+    observation = np.ones((2, S))
+    plain, _ = fitted.predict(observation, [3.0, 4.0])
+    for return_to_go in (np.array([3.0, 4.0]), np.array([[3.0], [4.0]])):
+        carried, _ = fitted.predict({"observation": observation, "return_to_go": return_to_go})
+        np.testing.assert_array_equal(carried, plain)
+
+
+def test_many_threads_share_one_policy(fitted):
+    expected = {seed: play(fitted, seed=seed, n_rows=2) for seed in range(8)}
+    results = {}
+    threads = [
+        threading.Thread(target=lambda seed=seed: results.update({seed: play(fitted, seed=seed, n_rows=2)}))
+        for seed in expected
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for seed in expected:
+        np.testing.assert_allclose(results[seed], expected[seed], atol=1e-6)
+
+
+def test_a_loaded_policy_acts_as_the_saved_one(fitted, tmp_path):
+    fitted.save(tmp_path / "agent")
+    loaded = QDTPolicy.load(tmp_path / "agent")
+    np.testing.assert_array_equal(play(loaded), play(fitted))
+    assert loaded.observation_space == fitted.observation_space
+    assert loaded.action_space == fitted.action_space
+    assert (loaded.best_return, loaded.reference_scores) == (fitted.best_return, fitted.reference_scores)
+    assert loaded.variant == "qdt"
+
+
+def test_the_same_policy_saves_the_same_bytes(fitted, tmp_path):
+    for name in ("first.zip", "second.zip"):
+        fitted.save(tmp_path / name)
+    QDTPolicy.load(tmp_path / "first.zip").save(tmp_path / "third.zip")
+    first, second, third = ((tmp_path / f"{name}.zip").read_bytes() for name in ("first", "second", "third"))
+    assert first == second == third
+
+
+def test_a_policy_that_was_never_fitted_says_so(tmp_path):
+    with pytest.raises(NotFittedError, match=r"cannot act yet: call fit\(dataset\) first"):
+        new_policy().predict(np.zeros(S), 1.0)
+    with pytest.raises(NotFittedError, match="cannot be saved yet"):
+        new_policy().save(tmp_path / "agent.zip")
+
+
+def test_weights_set_by_hand_are_the_ones_that_act(fitted, dataset):
+    policy, other = copy.deepcopy(fitted), new_policy(seed=5).fit(dataset, 1)
+    before = play(policy)
+    policy.set_parameters(other.get_parameters())
+    np.testing.assert_array_equal(play(policy), play(other))
+    assert not np.array_equal(play(policy), before)
+
+
+def test_parameters_that_do_not_fit_are_refused_whole(fitted, dataset):
+    policy, before = copy.deepcopy(fitted), play(fitted)
+    parameters = new_policy(seed=5).fit(dataset, 1).get_parameters()
+    parameters["policy"]["head.action.weight"] = torch.zeros(7, 7)
+    with pytest.raises(InputError, match=r"(?s)do not fit the model: .*head\.action\.weight"):
+        policy.set_parameters(parameters)
+    np.testing.assert_array_equal(play(policy), before)
+    with pytest.raises(InputError, match=r"Expected parameters of 'policy' alone, but got those of .'actor'"):
+        policy.set_parameters({"actor": {}})
+
+
+def test_a_state_of_another_policy_or_batch_is_refused(fitted, dataset):
+    _, state = fitted.predict(np.zeros((2, S)), 1.0)
+    with pytest.raises(InputError, match="This state holds 2 episodes, but 3 observations came"):
+        fitted.predict(np.zeros((3, S)), 1.0, state)
+    with pytest.raises(InputError, match="This state was made by another policy"):
+        new_policy().fit(dataset, 1).predict(np.zeros((2, S)), 1.0, state)
+    with pytest.raises(InputError, match="state must be what predict returned, or None, but is a dict"):
+        fitted.predict(np.zeros((2, S)), 1.0, {})
+
+
+def test_a_dataset_of_other_spaces_is_refused(fitted, other_spaces):
+    with pytest.raises(DatasetError, match=r"this\s+policy was fitted to .* fit a new policy"):
+        fitted.fit(other_spaces, 1)
+
+
+def test_a_missing_dataset_is_named(minari_root):
+    with pytest.raises(DatasetError, match="There is no dataset 'tests/absent-v0'"):
+        new_policy().fit("tests/absent-v0", 1)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: QDTPolicy(variant="qtd"), "Unknown variant 'qtd'; the variants are dt, q-attention"),
+        (lambda: QDTPolicy(policy_kwargs={"heads": 2}), "Unknown model setting heads"),
+        (lambda: QDTPolicy(context_length=0), "context_length must be a whole number of at least 1"),
+        (lambda: QDTPolicy(learning_rate=-1.0), "learning_rate must be a positive number, but -1.0"),
+        (lambda: QDTPolicy(seed=-1), "seed must be a whole number of at least 0, but -1"),
+        (lambda: QDTPolicy(device="abacus"), r"device must be 'auto', 'cpu', 'cuda'.*but 'abacus'"),
+        (lambda: BehaviorCloning(best_fraction=0.0), r"best_fraction must be in \(0, 1\], but 0.0"),
+    ],
+)
+def test_settings_are_checked_before_any_data_is_read(make, message):
+    with pytest.raises(ConfigError, match=message):
+        make()
+
+
+def test_counts_of_fit_are_checked(dataset):
+    with pytest.raises(ConfigError, match="n_steps must be a whole number of at least 1, but 0 was given"):
+        new_policy().fit(dataset, 0)
+    with pytest.raises(ConfigError, match=r"log_interval must be a whole number of at least 1, but 1\.5"):
+        new_policy().fit(dataset, 1, log_interval=1.5)
+
+
+def test_cloning_learns_from_the_best_episodes_alone(dataset):
+    """Twelve episodes: a quarter of them are three."""
+    returns = sorted((float(episode.rewards.sum()) for episode in dataset), reverse=True)
+    policy = new_cloning(best_fraction=0.25).fit(dataset, 1)
+    best = dataset.filter_episodes(lambda episode: episode.rewards.sum() >= returns[2] - 1e-6)
+    assert best.total_episodes == 3
+    observations = np.concatenate([episode.observations[:-1] for episode in best])
+    np.testing.assert_allclose(policy.model.scaling.observation_mean, observations.mean(0), atol=1e-5)
+
+
+def test_cloning_learns_a_linear_controller(linear_control):
+    policy = BehaviorCloning(hidden_sizes=(64,), learning_rate=1e-2).fit(linear_control, 400)
+    chosen, _ = policy.predict(linear_control[0].observations[:-1])
+    assert np.abs(chosen - linear_control[0].actions).mean() < 0.05
+
+
+def test_acting_in_the_middle_of_fit_changes_nothing_in_the_training(dataset):
+    """And acts with the weights of that moment, without dropout."""
+    seen = []
+
+    def act(locals_, _):
+        policy = locals_["self"]
+        seen.append(play(policy))
+        np.testing.assert_array_equal(seen[-1], play(policy))
+        return True
+
+    watched = new_policy().fit(dataset, 6, callback=act)
+    assert_same_run(watched, new_policy().fit(dataset, 6))
+    assert len(seen) == 6
+    assert all(not np.array_equal(before, after) for before, after in itertools.pairwise(seen))
+
+
+def test_the_log_has_the_means_since_the_last_entry(dataset, tmp_path):
+    policy, updates = new_policy(), []
+    policy.set_logger(configure(str(tmp_path), ["csv"]))
+    policy.fit(
+        dataset, 5, callback=lambda locals_, _: updates.append(locals_["update"]) or True, log_interval=2
+    )
+    policy.logger.close()
+    rows = list(csv.DictReader((tmp_path / "progress.csv").read_text().splitlines()))
+    assert [int(row["train/n_updates"]) for row in rows] == [2, 4]
+    for name in ("loss", "gradient_norm", "learning_rate"):
+        values = [getattr(update, name) for update in updates]
+        logged = [float(row[f"train/{name}"]) for row in rows]
+        assert logged == pytest.approx([np.mean(values[0:2]), np.mean(values[2:4])])
+
+
+def test_tensorboard_gets_the_log(dataset, tmp_path):
+    policy = new_policy(tensorboard_log=str(tmp_path)).fit(dataset, 2, log_interval=1)
+    policy.fit(dataset, 2, log_interval=1)
+    policy.logger.close()
+    assert [folder.name for folder in tmp_path.iterdir()] == ["QDTPolicy_1"]
+    events = EventAccumulator(str(tmp_path / "QDTPolicy_1")).Reload()
+    assert [event.step for event in events.Scalars("train/loss")] == [1, 2, 3, 4]
+
+
+def test_a_missing_tensorboard_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    monkeypatch.setattr("qdt_rl.policy.sb3_face.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r'pip install "qdt-rl\[tensorboard\]"'):
+        new_policy(tensorboard_log="runs")

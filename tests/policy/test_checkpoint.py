@@ -1,0 +1,142 @@
+import json
+import os
+import pickle
+import zipfile
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from qdt_rl.baselines.behavior_cloning import BehaviorCloning
+from qdt_rl.errors import CheckpointError
+from qdt_rl.policy.agent import QDTPolicy
+from qdt_rl.policy.checkpoint import read_agent, write_agent
+
+TENSORS = {"weight": torch.arange(6.0).view(2, 3), "generator": torch.arange(5, dtype=torch.uint8)}
+
+
+@pytest.fixture
+def agent(tmp_path):
+    path = tmp_path / "agent.zip"
+    write_agent(path, {"class": "QDTPolicy", "settings": {"seed": 3}}, TENSORS)
+    return path
+
+
+def rewrite(path, **members):
+    """Write the archive again with some members changed; None leaves one out."""
+    with zipfile.ZipFile(path) as archive:
+        content = {info.filename: archive.read(info) for info in archive.infolist()}
+    content |= {name.replace("__", "."): data for name, data in members.items()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in content.items():
+            if data is not None:
+                archive.writestr(name, data)
+
+
+def test_what_is_written_is_read(agent):
+    content, tensors = read_agent(agent)
+    assert content["settings"] == {"seed": 3}
+    assert tensors.keys() == TENSORS.keys()
+    for name, tensor in TENSORS.items():
+        assert torch.equal(tensors[name], tensor)
+        assert tensors[name].dtype == tensor.dtype
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(agent, monkeypatch):
+    before = agent.read_bytes()
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space left"):
+        write_agent(agent, {"class": "BehaviorCloning"}, TENSORS)
+    assert agent.read_bytes() == before
+    assert list(agent.parent.iterdir()) == [agent]
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match=r"There is no agent at .*absent\.zip"):
+        QDTPolicy.load(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("n_bytes", [0, 10, 200, -1, -20, -100])
+def test_a_truncated_file_is_refused(agent, n_bytes):
+    agent.write_bytes(agent.read_bytes()[:n_bytes])
+    with pytest.raises(CheckpointError, match="is not an agent of this library, or it is damaged"):
+        read_agent(agent)
+
+
+class Canary:
+    def __reduce__(self):
+        return os.mkdir, ("canary",)
+
+
+def test_a_pickle_under_our_names_is_not_run(agent, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rewrite(agent, agent__json=pickle.dumps(Canary()), tensors__safetensors=pickle.dumps(Canary()))
+    with pytest.raises(CheckpointError, match="is not an agent of this library"):
+        read_agent(agent)
+    agent.write_bytes(pickle.dumps(Canary()))
+    with pytest.raises(CheckpointError, match="is not an agent of this library"):
+        read_agent(agent)
+    assert not (tmp_path / "canary").exists()
+
+
+def test_foreign_archives_are_refused(agent):
+    rewrite(agent, data=b"more")
+    with pytest.raises(
+        CheckpointError, match=r"it holds .*'data'.*, not agent\.json and tensors\.safetensors"
+    ):
+        read_agent(agent)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"[]", r"its agent\.json does not say so"),
+        (b'{"format": "zip"}', r"its agent\.json does not say so"),
+        (
+            b'{"format": "qdt_rl agent", "format_version": 99}',
+            "has format version 99; this version of the library",
+        ),
+        (b"{", "or it is damaged: Expecting property name"),
+        (b"[" * 100_000, "or it is damaged: maximum recursion depth"),
+    ],
+)
+def test_json_that_is_not_ours_is_refused(agent, text, message):
+    rewrite(agent, agent__json=text)
+    with pytest.raises(CheckpointError, match=message):
+        read_agent(agent)
+
+
+def test_a_compressed_member_is_refused_before_it_expands(agent):
+    with zipfile.ZipFile(agent, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("agent.json", b" " * 2**24)
+        archive.writestr("tensors.safetensors", save(TENSORS))
+    with pytest.raises(CheckpointError, match=r"agent\.json is compressed or larger than"):
+        read_agent(agent)
+
+
+def test_an_agent_of_another_class_is_refused(dataset, tmp_path):
+    BehaviorCloning(hidden_sizes=(3,)).fit(dataset, 1).save(tmp_path / "bc.zip")
+    with pytest.raises(
+        CheckpointError, match="holds a BehaviorCloning, not a QDTPolicy; load it with that class"
+    ):
+        QDTPolicy.load(tmp_path / "bc.zip")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content["settings"].update(variant="qtd"), "Unknown variant 'qtd'"),
+        (lambda content: content["settings"].update(nonsense=1), "unexpected keyword argument 'nonsense'"),
+        (lambda content: content["model_config"].update(n_layers=5), "Missing key"),
+        (lambda content: content["model_config"].update(d_model=32), "size mismatch"),
+        (lambda content: content.pop("sampler"), "'sampler'"),
+    ],
+)
+def test_content_that_does_not_describe_an_agent_is_refused(change, message, dataset, tmp_path):
+    path = tmp_path / "agent.zip"
+    QDTPolicy(policy_kwargs={"d_model": 8, "n_heads": 1}).fit(dataset, 1).save(path)
+    content = json.loads(zipfile.ZipFile(path).read("agent.json"))
+    change(content)
+    rewrite(path, agent__json=json.dumps(content).encode())
+    with pytest.raises(CheckpointError, match=rf"does not describe a QDTPolicy: (?s:.*){message}"):
+        QDTPolicy.load(path)
