@@ -1,0 +1,33 @@
+"""What the command line tells of datasets."""
+
+from collections.abc import Iterator
+
+import minari
+
+from qdt_rl.data.generation import DATASET_IDS
+from qdt_rl.data.summary import DatasetSummary
+
+
+def known_datasets() -> Iterator[tuple[str, str]]:
+    """Yield each dataset that is in the local Minari folder or can be generated, and which of the two."""
+    local = minari.list_local_datasets()
+    for dataset_id in sorted({*local, *DATASET_IDS}):
+        if dataset_id in local:
+            yield dataset_id, f"here, {local[dataset_id]['total_episodes']} episodes"
+        else:
+            yield dataset_id, "can be generated"
+
+
+def summary_rows(summary: DatasetSummary) -> Iterator[tuple[str, str]]:
+    """Yield what is known of a dataset, a name and a text at a time."""
+    scores = summary.reference_scores
+    yield "environment", summary.env_id or "not named"
+    yield "behaviour policy", summary.behaviour_policy or "not named"
+    yield "episodes", f"{summary.n_episodes:,}"
+    yield "steps", f"{summary.n_steps:,}"
+    yield "episode length", f"{summary.shortest_episode} to {summary.longest_episode}"
+    yield "return", f"{summary.return_mean:.1f} ± {summary.return_std:.1f}"
+    yield "return, range", f"{summary.return_min:.1f} to {summary.return_max:.1f}"
+    yield "reference scores", "none" if scores is None else f"0 at {scores[0]:.1f}, 100 at {scores[1]:.1f}"
+    yield "observations", str(summary.observation_space)
+    yield "actions", str(summary.action_space)
