@@ -121,3 +121,13 @@ def test_gradients_of_entangled_attention_are_right_numerically():
     tokens = torch.randn(1, 4, D_MODEL, dtype=torch.float64, requires_grad=True)
     weight = layer.output.entanglement_weight
     assert torch.autograd.gradcheck(lambda tokens, _: layer(tokens), (tokens, weight))
+
+
+@pytest.mark.parametrize("read_out", [slice(None), slice(1, None, 3)])
+def test_attention_in_bfloat16_equals_float32_to_its_rounding(read_out):
+    """On a CPU bfloat16 goes another way; 2⁻⁸ is its rounding."""
+    layer = attention(dtype=torch.float32)
+    tokens = torch.randn(BATCH, TOKENS, D_MODEL)
+    exact = layer(tokens, read_out)
+    rounded = layer.bfloat16()(tokens.bfloat16(), read_out).float()
+    assert (rounded - exact).norm() / exact.norm() < 2**-6
