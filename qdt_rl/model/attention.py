@@ -142,4 +142,4 @@ def _attend(
     bias = torch.zeros_like(visible, dtype=query.dtype).masked_fill_(~visible, -torch.inf)
     scale = query.shape[3] ** -0.5
     scores = torch.baddbmm(bias, query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2), alpha=scale)
-    return torch.bmm(scores.softmax(-1), value.flatten(0, 1)).unflatten(0, query.shape[:2])
+    return torch.bmm(scores.softmax(-1), value.flatten(0, 1)).view(query.shape)
