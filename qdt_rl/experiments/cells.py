@@ -1,0 +1,136 @@
+"""One cell of an experiment: a pure function from what is to be run to a record of what came out."""
+
+import json
+import platform
+import subprocess
+import traceback
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+
+from qdt_rl.evaluation.rollout import evaluate
+from qdt_rl.experiments.agents import make_agent
+from qdt_rl.policy.agent import QDTPolicy
+from qdt_rl.policy.base import OfflinePolicy
+from qdt_rl.training import Update
+
+_PACKAGES = ("qdt-rl", "torch", "numpy", "gymnasium", "minari", "stable-baselines3")
+_TRACE_INTERVAL = 10
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is to be run: an agent, its data, its seed, and how it is judged.
+
+    Attributes:
+        experiment: The experiment's name.
+        variant: The agent's name, one of ``AGENTS``.
+        dataset: A Minari dataset's id.
+        seed: Of the agent.
+        n_steps: Updates.
+        settings: Of the agent's constructor, name and value pairs.
+        n_episodes: For each evaluation; episode j begins with seed j whichever the agent, so that differences
+            between agents are paired.
+        evaluate_at: Numbers of updates at which the agent is evaluated; the last is ``n_steps``.
+        sliding_window: Whether to evaluate with the original sliding window too, at the end.
+    """
+
+    experiment: str
+    variant: str
+    dataset: str
+    seed: int
+    n_steps: int
+    settings: tuple[tuple[str, Any], ...] = ()
+    n_episodes: int = 64
+    evaluate_at: tuple[int, ...] = ()
+    sliding_window: bool = False
+
+    def key(self) -> str:
+        """Return what tells this cell from every other."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+
+def run_cell(cell: Cell) -> dict[str, Any]:
+    """Train and evaluate the agent of a cell on one thread.
+
+    Returns:
+        A record that JSON can hold. ``failed`` holds the error of a cell that did not finish.
+    """
+    torch.set_num_threads(1)
+    record: dict[str, Any] = {**asdict(cell), "key": cell.key(), **_provenance(), "failed": None}
+    try:
+        record |= _train_and_evaluate(cell)
+    except Exception:  # whatever went wrong is the cell's record
+        record["failed"] = traceback.format_exc()
+    return record
+
+
+def _train_and_evaluate(cell: Cell) -> dict[str, Any]:
+    agent = make_agent(cell.variant, seed=cell.seed, **dict(cell.settings))
+    updates: list[Update] = []
+    evaluations, train_seconds, done = [], 0.0, 0
+
+    def keep(locals_: dict[str, Any], _: dict[str, Any]) -> bool:
+        updates.append(locals_["update"])
+        return True
+
+    for n_steps in sorted({*cell.evaluate_at, cell.n_steps}):
+        start = perf_counter()
+        agent.fit(cell.dataset, n_steps - done, callback=keep)
+        train_seconds += perf_counter() - start
+        done = n_steps
+        evaluations.append(_evaluate(agent, cell.n_episodes))
+    if cell.sliding_window and isinstance(agent, QDTPolicy):
+        agent.sliding_window = True
+        evaluations.append(_evaluate(agent, cell.n_episodes))
+    kept = updates[::_TRACE_INTERVAL]
+    return {
+        "n_parameters": sum(parameter.numel() for parameter in agent.model.parameters()),
+        "train_seconds": train_seconds,
+        "trace_interval": _TRACE_INTERVAL,
+        "loss": [float(np.float32(update.loss)) for update in kept],
+        "gradient_norm": [float(np.float32(update.gradient_norm)) for update in kept],
+        "evaluations": evaluations,
+    }
+
+
+def _evaluate(agent: OfflinePolicy, n_episodes: int) -> dict[str, Any]:
+    if agent.env_id is None or agent.best_return is None:
+        raise ValueError("the dataset names no environment to evaluate in")
+    start = perf_counter()
+    result = evaluate(agent, agent.env_id, agent.best_return, n_episodes)
+    return {
+        "n_updates": agent.num_timesteps,
+        "sliding_window": getattr(agent, "sliding_window", False),
+        "target_return": agent.best_return,
+        "returns": result.returns.tolist(),
+        "seconds": perf_counter() - start,
+    }
+
+
+def _provenance() -> dict[str, Any]:
+    versions = {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()}
+    processor = torch.cpu.get_capabilities().get("cpu_name", platform.machine())
+    return {"versions": versions, "processor": processor, "commit": _commit()}
+
+
+def _commit() -> str | None:
+    """Return the commit that runs, with ``+`` if files differ from it; None outside a checkout."""
+    folder = Path(__file__).parent
+    try:
+        commit = _git(folder, "rev-parse", "HEAD").strip()
+        return commit + (
+            "+" if _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".") else ""
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603
