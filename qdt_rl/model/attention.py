@@ -140,6 +140,8 @@ def _attend(
     if visible is None:
         visible = torch.ones(n_queries, n_tokens, dtype=torch.bool, device=query.device).tril()
     bias = torch.zeros_like(visible, dtype=query.dtype).masked_fill_(~visible, -torch.inf)
+    if bias.ndim > 2:  # a mask for each row, which its heads share
+        bias = bias.expand(*query.shape[:3], n_tokens).flatten(0, 1)
     scale = query.shape[3] ** -0.5
     scores = torch.baddbmm(bias, query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2), alpha=scale)
     return torch.bmm(scores.softmax(-1), value.flatten(0, 1)).view(query.shape)

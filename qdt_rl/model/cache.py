@@ -37,10 +37,10 @@ class KeyValueCache:
 
     @classmethod
     def empty(cls, model: DecisionTransformer, n_rows: int, n_columns: int) -> "KeyValueCache":
-        """Return a cache of no tokens with room for ``n_columns``."""
+        """Return a cache of no tokens with room for ``n_columns``, in the projections' dtype."""
         config = model.config
         shape = (2, config.n_layers, n_rows, config.n_heads, n_columns, config.d_model // config.n_heads)
-        keys, values = model.norm.weight.new_zeros(shape).unbind()
+        keys, values = model.layers[0].attention.query.weight.new_zeros(shape).unbind()
         return cls(keys, values, np.zeros(n_rows, np.int64), 0)
 
     def reserve(self, n_tokens: int) -> "KeyValueCache":

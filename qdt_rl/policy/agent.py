@@ -112,7 +112,8 @@ class QDTPolicy(OfflinePolicy):
     def _current_actor(self) -> Actor:
         n_updates, actor = self._actor or (0, None)
         if actor is None or n_updates != self.num_timesteps or not actor.is_current(self.model):
-            actor = Actor(self.model, self.sliding_window)
+            bfloat16 = self.train_config.precision == "bf16-mixed"
+            actor = Actor(self.model, self.sliding_window, bfloat16)
             self._actor = self.num_timesteps, actor
         return actor
 

@@ -88,7 +88,7 @@ def test_acting_equals_the_full_forward_on_the_same_context(context_length, slid
             )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4))
 def test_a_batch_agrees_with_its_rows_one_by_one(seed, n_rows):
     model, rng = build(), np.random.default_rng(seed)
@@ -177,3 +177,22 @@ def test_memory_of_other_weights_is_computed_anew_from_the_history():
     expected, _, _ = act(new, history, None, *step, np.zeros(2, bool))
     got, _, _ = act(new, history, memory, *step, np.zeros(2, bool))
     np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("sliding_window", [False, True])
+def test_acting_in_bfloat16_agrees_to_one_percent_of_the_range(sliding_window):
+    """With float32, and a batch with its rows; actions range from -1 to 1."""
+    model, rng = build(), np.random.default_rng(0)
+    exact, rounded = Actor(model, sliding_window), Actor(model, sliding_window, bfloat16=True)
+    left = right = (empty(model, 3), None)
+    rows = [(empty(model, 1), None) for _ in range(3)]
+    for step in range(25):
+        observations, targets = inputs(rng, 3)
+        starts = (rng.random(3) < 0.1) | (step == 0)
+        expected, *left = act(exact, *left, observations, targets, starts)
+        got, *right = act(rounded, *right, observations, targets, starts)
+        assert np.abs(got - expected).mean() < 0.02
+        for row in range(3):
+            one = slice(row, row + 1)
+            alone, *rows[row] = act(rounded, *rows[row], observations[one], targets[one], starts[one])
+            assert np.abs(alone - got[one]).max() < 0.02
