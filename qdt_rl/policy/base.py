@@ -3,13 +3,12 @@
 import copy
 import uuid
 from abc import abstractmethod
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from time import perf_counter
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
+import torch
 from jaxtyping import Float32
 from stable_baselines3.common.utils import get_device
 from torch import Tensor
@@ -22,21 +21,14 @@ from qdt_rl.errors import CheckpointError, DatasetError, NotFittedError
 from qdt_rl.model.base import ActionModel
 from qdt_rl.policy.checkpoint import box_from_tensors, box_to_tensors, read_agent, write_agent
 from qdt_rl.policy.inputs import ActingInput, read_input
+from qdt_rl.policy.run import SavedRun, TrainingRun
 from qdt_rl.policy.sb3_face import SB3Face
 from qdt_rl.progress import track
-from qdt_rl.training import Trainer, Update, below, train
+from qdt_rl.training import Trainer, below, train
 
 if TYPE_CHECKING:
     from minari import MinariDataset
     from stable_baselines3.common.type_aliases import MaybeCallback
-
-
-class SavedRun(NamedTuple):
-    """A loaded policy's training state, until ``fit`` takes it up."""
-
-    n_updates: int
-    sampler_state: dict[str, Any]
-    tensors: dict[str, Tensor]
 
 
 class OfflinePolicy(SB3Face):
@@ -76,8 +68,12 @@ class OfflinePolicy(SB3Face):
         tensorboard_log: str | None,
     ) -> None:
         super().__init__(verbose, tensorboard_log)
-        is_known = device.split(":")[0] in ("auto", "cpu", "cuda", "mps")
-        require(is_known, "device", "'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'", device)
+        require(
+            _is_available(device),
+            "device",
+            "'auto', 'cpu', or a 'cuda' or 'mps' that this machine has",
+            device,
+        )
         require(is_whole(seed, 0), "seed", "a whole number of at least 0", seed)
         self.train_config = train_config
         self.context_length = context_length
@@ -88,9 +84,7 @@ class OfflinePolicy(SB3Face):
         self.env_id: str | None = None
         self._settings = settings
         self._identity = uuid.uuid4().hex
-        self._trainer: Trainer | None = None
-        self._sampler: WindowSampler | None = None
-        self._saved_run: SavedRun | None = None
+        self._run: TrainingRun | None = None  # comes with the model
 
     @abstractmethod
     def _configure(self, observation_size: int, action_size: int, trajectories: Trajectories) -> Any:
@@ -111,9 +105,7 @@ class OfflinePolicy(SB3Face):
     @property
     def num_timesteps(self) -> int:
         """Updates so far, under the name that SB3's callbacks read."""
-        if self._trainer is not None:
-            return self._trainer.n_updates
-        return 0 if self._saved_run is None else self._saved_run.n_updates
+        return 0 if self._run is None else self._run.n_updates
 
     def fit(
         self,
@@ -231,7 +223,7 @@ class OfflinePolicy(SB3Face):
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle and copy what ``save`` keeps, and the identity; loggers stay behind."""
-        saved = self._dump() if hasattr(self, "model") else None
+        saved = self._dump() if self._run is not None else None
         return {"settings": self._settings, "device": self.device, "identity": self._identity, "saved": saved}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -244,20 +236,23 @@ class OfflinePolicy(SB3Face):
         """Return the run that this dataset begins or goes on with."""
         observation_space, action_space = dataset.observation_space, dataset.action_space
         check_spaces(observation_space, action_space)
-        is_new = not hasattr(self, "model")
-        if not is_new and (observation_space, action_space) != (self.observation_space, self.action_space):
+        if self._run is not None and (observation_space, action_space) != (
+            self.observation_space,
+            self.action_space,
+        ):
             raise DatasetError(
                 f"The dataset has observations {observation_space} and actions {action_space}, but this "
                 f"policy was fitted to {self.observation_space} and {self.action_space}; fit a new policy."
             )
         trajectories = self._select(read_trajectories(dataset))
-        if is_new:
+        if self._run is None:
             self.observation_space, self.action_space = observation_space, action_space
             self.reference_scores = reference_scores(dataset)
             self.best_return = float(trajectories.episode_returns.max())
             self.env_id = dataset.env_spec.id if dataset.env_spec else None
             self.model = self._new_model(trajectories)
-        return self._resume_trainer(), self._resume_sampler(trajectories)
+            self._run = self._new_run()
+        return self._run.take_up(trajectories)
 
     def _new_model(self, trajectories: Trajectories) -> ActionModel:
         sizes = self.observation_space.shape[0], self.action_space.shape[0]
@@ -270,51 +265,18 @@ class OfflinePolicy(SB3Face):
         )
         return model
 
-    def _resume_trainer(self) -> Trainer:
-        if self._trainer is None:
-            self._trainer = Trainer(self.model, self.train_config, self._seeds()[1], self.device)
-            if self._saved_run is not None:
-                self._trainer.load_tensors(self._saved_run.tensors, self._saved_run.n_updates)
-        return self._trainer
-
-    def _resume_sampler(self, trajectories: Trajectories) -> WindowSampler:
-        previous = self._sampler
-        self._sampler = WindowSampler(
-            trajectories, self.context_length, self.train_config.batch_size, self._seeds()[2]
-        )
-        if previous is not None:
-            self._sampler.state = previous.state
-        elif self._saved_run is not None:
-            self._sampler.state = self._saved_run.sampler_state
-        return self._sampler
+    def _new_run(self, saved: SavedRun | None = None) -> TrainingRun:
+        _, dropout_seed, window_seed = self._seeds()
+        seeds = dropout_seed, window_seed
+        return TrainingRun(self.model, self.train_config, self.context_length, seeds, self.device, saved)
 
     def _seeds(self) -> list[int]:
         """Return independent seeds for the initial weights, the dropout masks and the windows."""
         return [int(seed) for seed in np.random.SeedSequence(self.seed).generate_state(3)]
 
-    def _logged(self, updates: Iterator[Update], log_interval: int) -> Iterator[Update]:
-        """Yield updates, and log their means every ``log_interval``."""
-        recent: list[Update] = []
-        start = perf_counter()
-        for update in updates:
-            recent.append(update)
-            yield update
-            if self.num_timesteps % log_interval == 0:
-                for name, values in zip(Update._fields, zip(*recent, strict=True), strict=True):
-                    self.logger.record(f"train/{name}", float(np.mean(values)))
-                self.logger.record("train/n_updates", self.num_timesteps)
-                self.logger.record("time/updates_per_second", len(recent) / (perf_counter() - start))
-                self.dump_logs()
-                recent, start = [], perf_counter()
-
     def _dump(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Return all that makes this policy, as JSON content and tensors."""
-        if self._trainer is None or self._sampler is None:
-            run = cast(SavedRun, self._saved_run)
-            weights = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
-            run = run._replace(tensors=run.tensors | weights)
-        else:
-            run = SavedRun(self._trainer.n_updates, self._sampler.state, self._trainer.tensors())
+        run = cast(TrainingRun, self._run).dump()
         content = {
             "class": type(self).__name__,
             "settings": self._settings,
@@ -340,11 +302,17 @@ class OfflinePolicy(SB3Face):
         self.model = self._build(self.config_type(**content["model_config"]), seed=0)
         self.model.load_state_dict(below("model.", tensors))
         self.model.to(get_device(self.device))
-        self._saved_run = SavedRun(int(content["num_timesteps"]), content["sampler"], tensors)
+        self._run = self._new_run(SavedRun(int(content["num_timesteps"]), content["sampler"], tensors))
 
     def _require_fit(self, verb: str) -> None:
-        if not hasattr(self, "model"):
+        if self._run is None:
             raise NotFittedError(f"This {type(self).__name__} cannot {verb} yet: call fit(dataset) first.")
+
+
+def _is_available(device: str) -> bool:
+    if device.startswith("cuda"):
+        return torch.cuda.is_available()
+    return device in ("auto", "cpu") or (device == "mps" and torch.backends.mps.is_available())
 
 
 def _with_suffix(path: str | Path) -> Path:

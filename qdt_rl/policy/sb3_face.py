@@ -1,13 +1,17 @@
 """The attributes through which SB3's callbacks and tools meet an algorithm."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from importlib.util import find_spec
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from gymnasium import spaces
 
 from qdt_rl.errors import InputError, MissingExtraError
 from qdt_rl.model.base import ActionModel
+from qdt_rl.training import Update
 
 if TYPE_CHECKING:
     from stable_baselines3.common.logger import Logger
@@ -59,6 +63,21 @@ class SB3Face(ABC):
     def dump_logs(self) -> None:
         """Write what was recorded to the log's outputs."""
         self.logger.dump(self.num_timesteps)
+
+    def _logged(self, updates: Iterator[Update], log_interval: int) -> Iterator[Update]:
+        """Yield updates, and log their means every ``log_interval``."""
+        recent: list[Update] = []
+        start = perf_counter()
+        for update in updates:
+            recent.append(update)
+            yield update
+            if self.num_timesteps % log_interval == 0:
+                for name, values in zip(Update._fields, zip(*recent, strict=True), strict=True):
+                    self.logger.record(f"train/{name}", float(np.mean(values)))
+                self.logger.record("train/n_updates", self.num_timesteps)
+                self.logger.record("time/updates_per_second", len(recent) / (perf_counter() - start))
+                self.dump_logs()
+                recent, start = [], perf_counter()
 
     def get_env(self) -> "ReturnConditionedVecEnv":
         """Return the dataset's spaces in an environment without steps: there is none to train in."""

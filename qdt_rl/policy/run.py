@@ -1,0 +1,82 @@
+"""A policy's training so far: what ``fit`` goes on with, and what ``save`` keeps."""
+
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from qdt_rl.config import TrainConfig
+from qdt_rl.data.sampler import WindowSampler
+from qdt_rl.data.trajectories import Trajectories
+from qdt_rl.model.base import ActionModel
+from qdt_rl.training import Trainer
+
+
+class SavedRun(NamedTuple):
+    """A training run at rest: updates taken, the sampler's generator, and ``Trainer.tensors``."""
+
+    n_updates: int
+    sampler_state: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+class TrainingRun:
+    """The trainer and the sampler of one model, made when they are first needed.
+
+    Args:
+        model: What is trained.
+        config: How.
+        context_length: K, the timesteps of a window.
+        seeds: Of the dropout masks and of the windows.
+        device: Where to train.
+        saved: Where to go on from; None begins.
+    """
+
+    def __init__(
+        self,
+        model: ActionModel,
+        config: TrainConfig,
+        context_length: int,
+        seeds: tuple[int, int],
+        device: str,
+        saved: SavedRun | None = None,
+    ) -> None:
+        self._model = model
+        self._config = config
+        self._context_length = context_length
+        self._dropout_seed, self._window_seed = seeds
+        self._device = device
+        self._saved = saved
+        self._live: tuple[Trainer, WindowSampler] | None = None
+
+    @property
+    def n_updates(self) -> int:
+        """Updates taken so far."""
+        if self._live is not None:
+            return self._live[0].n_updates
+        return 0 if self._saved is None else self._saved.n_updates
+
+    def take_up(self, trajectories: Trajectories) -> tuple[Trainer, WindowSampler]:
+        """Return what trains on ``trajectories``, in the state in which the run stands."""
+        sampler = WindowSampler(
+            trajectories, self._context_length, self._config.batch_size, self._window_seed
+        )
+        if self._live is not None:
+            trainer, previous = self._live
+            sampler.state = previous.state
+        else:
+            trainer = Trainer(self._model, self._config, self._dropout_seed, self._device)
+            if self._saved is not None:
+                trainer.load_tensors(self._saved.tensors, self._saved.n_updates)
+                sampler.state = self._saved.sampler_state
+        self._live = trainer, sampler
+        return self._live
+
+    def dump(self) -> SavedRun:
+        """Return the run at rest, with the model's present weights."""
+        if self._live is not None:
+            trainer, sampler = self._live
+            return SavedRun(trainer.n_updates, sampler.state, trainer.tensors())
+        if self._saved is None:
+            raise RuntimeError("a run that has not begun cannot be dumped")
+        weights = {f"model.{name}": tensor for name, tensor in self._model.state_dict().items()}
+        return self._saved._replace(tensors=self._saved.tensors | weights)
