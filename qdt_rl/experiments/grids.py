@@ -11,9 +11,10 @@ PRECISION = tuple(
         variant,
         "qdt/synthetic/medium-expert-v0",
         seed,
-        1_000,
+        600,
         (("precision", precision),),
-        evaluate_at=(250, 1_000),
+        n_episodes=32,
+        evaluate_at=(200, 600),
         sliding_window=precision == "bf16-mixed",
     )
     for seed in range(5)
