@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from qdt_rl.config import Precision, TrainConfig
+from qdt_rl.config import Precision, TrainConfig, require
 from qdt_rl.data.sampler import WindowSampler
 from qdt_rl.data.windows import Windows
 from qdt_rl.errors import CheckpointError, DivergenceError
@@ -61,6 +61,15 @@ def resolve_precision(precision: Precision, device_type: str) -> Precision:
     else:
         native = False
     return "bf16-mixed" if native else "32"
+
+
+def require_device(device: str) -> None:
+    """Raise a ConfigError unless this machine has ``device``."""
+    if device.startswith("cuda"):
+        is_here = torch.cuda.is_available()
+    else:
+        is_here = device in ("auto", "cpu") or (device == "mps" and torch.backends.mps.is_available())
+    require(is_here, "device", "'auto', 'cpu', or a 'cuda' or 'mps' that this machine has", device)
 
 
 class Trainer:

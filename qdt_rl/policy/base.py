@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
-import torch
 from jaxtyping import Float32
 from stable_baselines3.common.utils import get_device
 from torch import Tensor
@@ -19,12 +18,12 @@ from qdt_rl.data.sampler import WindowSampler
 from qdt_rl.data.trajectories import Trajectories
 from qdt_rl.errors import CheckpointError, DatasetError, NotFittedError
 from qdt_rl.model.base import ActionModel
-from qdt_rl.policy.checkpoint import box_from_tensors, box_to_tensors, read_agent, write_agent
+from qdt_rl.policy.checkpoint import agent_path, box_from_tensors, box_to_tensors, read_agent, write_agent
 from qdt_rl.policy.inputs import ActingInput, read_input
 from qdt_rl.policy.run import SavedRun, TrainingRun
 from qdt_rl.policy.sb3_face import SB3Face
 from qdt_rl.progress import track
-from qdt_rl.training import Trainer, below, train
+from qdt_rl.training import Trainer, below, require_device, train
 
 if TYPE_CHECKING:
     from minari import MinariDataset
@@ -68,12 +67,7 @@ class OfflinePolicy(SB3Face):
         tensorboard_log: str | None,
     ) -> None:
         super().__init__(verbose, tensorboard_log)
-        require(
-            _is_available(device),
-            "device",
-            "'auto', 'cpu', or a 'cuda' or 'mps' that this machine has",
-            device,
-        )
+        require_device(device)
         require(is_whole(seed, 0), "seed", "a whole number of at least 0", seed)
         self.train_config = train_config
         self.context_length = context_length
@@ -194,7 +188,7 @@ class OfflinePolicy(SB3Face):
             NotFittedError: Before ``fit``.
         """
         self._require_fit("be saved")
-        write_agent(_with_suffix(path), *self._dump())
+        write_agent(agent_path(path), *self._dump())
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto") -> Self:
@@ -207,7 +201,7 @@ class OfflinePolicy(SB3Face):
         Raises:
             CheckpointError: If the file is missing, damaged, or not one of this class.
         """
-        content, tensors = read_agent(_with_suffix(path))
+        content, tensors = read_agent(agent_path(path))
         if content.get("class") != cls.__name__:
             raise CheckpointError(
                 f"{path} holds a {content.get('class')}, not a {cls.__name__}; load it with that class."
@@ -236,10 +230,8 @@ class OfflinePolicy(SB3Face):
         """Return the run that this dataset begins or goes on with."""
         observation_space, action_space = dataset.observation_space, dataset.action_space
         check_spaces(observation_space, action_space)
-        if self._run is not None and (observation_space, action_space) != (
-            self.observation_space,
-            self.action_space,
-        ):
+        spaces = observation_space, action_space
+        if self._run is not None and spaces != (self.observation_space, self.action_space):
             raise DatasetError(
                 f"The dataset has observations {observation_space} and actions {action_space}, but this "
                 f"policy was fitted to {self.observation_space} and {self.action_space}; fit a new policy."
@@ -257,17 +249,12 @@ class OfflinePolicy(SB3Face):
     def _new_model(self, trajectories: Trajectories) -> ActionModel:
         sizes = self.observation_space.shape[0], self.action_space.shape[0]
         model = self._build(self._configure(*sizes, trajectories), self._seeds()[0])
-        model.scaling.fit(
-            trajectories.observations,
-            trajectories.returns_to_go,
-            self.action_space.low,
-            self.action_space.high,
-        )
+        low, high = self.action_space.low, self.action_space.high
+        model.scaling.fit(trajectories.observations, trajectories.returns_to_go, low, high)
         return model
 
     def _new_run(self, saved: SavedRun | None = None) -> TrainingRun:
-        _, dropout_seed, window_seed = self._seeds()
-        seeds = dropout_seed, window_seed
+        _, *seeds = self._seeds()
         return TrainingRun(self.model, self.train_config, self.context_length, seeds, self.device, saved)
 
     def _seeds(self) -> list[int]:
@@ -307,14 +294,3 @@ class OfflinePolicy(SB3Face):
     def _require_fit(self, verb: str) -> None:
         if self._run is None:
             raise NotFittedError(f"This {type(self).__name__} cannot {verb} yet: call fit(dataset) first.")
-
-
-def _is_available(device: str) -> bool:
-    if device.startswith("cuda"):
-        return torch.cuda.is_available()
-    return device in ("auto", "cpu") or (device == "mps" and torch.backends.mps.is_available())
-
-
-def _with_suffix(path: str | Path) -> Path:
-    path = Path(path)
-    return path if path.suffix else path.with_suffix(".zip")

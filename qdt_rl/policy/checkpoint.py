@@ -26,6 +26,12 @@ _JSON, _TENSORS = "agent.json", "tensors.safetensors"
 _MAX_JSON_BYTES = 2**24
 
 
+def agent_path(path: str | Path) -> Path:
+    """Return ``path`` with ``.zip`` if it has no suffix, as SB3 does."""
+    path = Path(path)
+    return path if path.suffix else path.with_suffix(".zip")
+
+
 def write_agent(path: Path, content: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """Write an agent's file, whole or not at all.
 

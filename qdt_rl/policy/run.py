@@ -1,5 +1,6 @@
 """A policy's training so far: what ``fit`` goes on with, and what ``save`` keeps."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -36,7 +37,7 @@ class TrainingRun:
         model: ActionModel,
         config: TrainConfig,
         context_length: int,
-        seeds: tuple[int, int],
+        seeds: Sequence[int],
         device: str,
         saved: SavedRun | None = None,
     ) -> None:
