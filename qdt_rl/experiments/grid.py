@@ -1,5 +1,6 @@
 """Grids of cells: run in parallel, recorded as they end, continued where they were cut off."""
 
+import gzip
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -38,14 +39,16 @@ def run_grid(cells: Sequence[Cell], path: Path, n_jobs: int, progress_bar: bool 
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """Return the records in a file; of a cell that was run twice, the last.
+    """Return the records in a file, plain or ``.gz``; of a cell that was run twice, the last.
 
     A last line that a kill has cut off is left out.
 
     Raises:
         CheckpointError: If a line in the middle is no record.
     """
-    lines = path.read_text(encoding="utf-8").split("\n")
+    content = path.read_bytes()
+    text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
+    lines = text.split("\n")
     records = {}
     for number, line in enumerate(lines[:-1], start=1):
         try:

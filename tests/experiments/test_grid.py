@@ -1,0 +1,169 @@
+"""Grids: what is run once, what is run again, and what a kill leaves."""
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from qdt_rl.data.generation import generate_dataset
+from qdt_rl.errors import CheckpointError
+from qdt_rl.evaluation.result import EvaluationResult
+from qdt_rl.experiments.cells import Cell, run_cell
+from qdt_rl.experiments.grid import read_records, run_grid
+from qdt_rl.experiments.grids import GRIDS
+from qdt_rl.experiments.reports import precision_report, require_complete
+from qdt_rl.policy.agent import QDTPolicy
+
+DATASET = "qdt/synthetic/expert-v0"
+SETTINGS = (("policy_kwargs", {"d_model": 8, "n_heads": 1}), ("context_length", 2), ("precision", "32"))
+CELL = Cell("test", "qdt", DATASET, seed=0, n_steps=3, settings=SETTINGS, n_episodes=2, evaluate_at=(2,))
+QUICK = replace(CELL, n_episodes=1, evaluate_at=())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def data(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINARI_DATASETS_PATH", str(tmp_path_factory.mktemp("datasets")))
+        generate_dataset(DATASET, n_episodes=2)
+        yield
+
+
+@pytest.fixture
+def quick_evaluation(monkeypatch):
+    """Episodes of no steps, whose returns are the target plus their number."""
+
+    def evaluate(policy, env_id, target_return, n_episodes):
+        returns = target_return + np.arange(float(n_episodes))
+        return EvaluationResult(returns, np.zeros(n_episodes, np.int64), np.full(n_episodes, target_return))
+
+    monkeypatch.setattr("qdt_rl.experiments.cells.evaluate", evaluate)
+
+
+def without_times(record):
+    evaluations = [
+        {k: v for k, v in evaluation.items() if k != "seconds"} for evaluation in record["evaluations"]
+    ]
+    return {k: v for k, v in record.items() if k != "train_seconds"} | {"evaluations": evaluations}
+
+
+def test_a_cell_is_a_pure_function_of_its_spec(quick_evaluation):
+    first, again = run_cell(CELL), run_cell(CELL)
+    assert without_times(first) == without_times(again)
+    assert json.loads(json.dumps(first, allow_nan=False)) is not None
+
+
+def test_a_cell_records_what_fitting_at_once_gives(quick_evaluation):
+    record = run_cell(CELL)
+    policy = QDTPolicy(seed=0, **dict(SETTINGS)).fit(DATASET, 3)
+    assert [evaluation["n_updates"] for evaluation in record["evaluations"]] == [2, 3]
+    assert record["n_parameters"] == sum(parameter.numel() for parameter in policy.model.parameters())
+    assert record["evaluations"][0]["target_return"] == policy.best_return
+    best = policy.best_return
+    assert [evaluation["returns"] for evaluation in record["evaluations"]] == [[best, best + 1]] * 2
+    assert record["failed"] is None
+
+
+def test_the_sliding_window_is_evaluated_where_it_is_asked_for(quick_evaluation):
+    record = run_cell(replace(CELL, sliding_window=True))
+    assert [evaluation["sliding_window"] for evaluation in record["evaluations"]] == [False, False, True]
+
+
+def test_a_cell_that_fails_is_recorded_as_failed():
+    record = run_cell(replace(CELL, dataset="qdt/absent-v0"))
+    assert "There is no dataset 'qdt/absent-v0'" in record["failed"]
+    assert "evaluations" not in record
+
+
+def test_a_grid_runs_what_is_missing_or_failed_and_nothing_else(tmp_path, quick_evaluation):
+    path = tmp_path / "records.jsonl"
+    cells = [replace(CELL, seed=seed) for seed in range(3)]
+    run_grid(cells[:1], path, n_jobs=1)
+    marked = json.loads(path.read_text()) | {"mark": True}
+    failed = {"key": cells[1].key(), "failed": "once"}
+    path.write_text(json.dumps(marked) + "\n" + json.dumps(failed) + "\n" + '{"key": "cut o')
+    run_grid(cells, path, n_jobs=1)
+    records = {record["key"]: record for record in read_records(path)}
+    assert list(records) == [cell.key() for cell in cells]
+    assert records[cells[0].key()]["mark"]
+    assert all(record["failed"] is None for record in records.values())
+
+
+def start_grid(cells, path, n_jobs):
+    code = (
+        "from pathlib import Path\nfrom qdt_rl.experiments.cells import Cell\n"
+        "from qdt_rl.experiments.grid import run_grid\n"
+        f"run_grid({cells!r}, Path({str(path)!r}), {n_jobs})\n"
+    )
+    return subprocess.Popen([sys.executable, "-c", code], env=os.environ)
+
+
+def test_a_killed_grid_goes_on_where_it_was_and_any_number_of_workers_agree(tmp_path):
+    """Real episodes, in processes of their own."""
+    killed, whole = tmp_path / "killed.jsonl", tmp_path / "whole.jsonl"
+    cells = [replace(QUICK, seed=seed) for seed in range(2)]
+    process = start_grid(cells, killed, 1)
+    while not (killed.exists() and killed.read_bytes().count(b"\n")):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = read_records(killed)
+    assert start_grid(cells, killed, 1).wait() == 0
+    assert read_records(killed)[: len(before)] == before
+    assert start_grid(cells, whole, 2).wait() == 0
+    one, two = ({r["key"]: without_times(r) for r in read_records(path)} for path in (killed, whole))
+    assert one == two
+    assert set(one) == {cell.key() for cell in cells}
+
+
+def test_damaged_records_are_named(tmp_path):
+    path = tmp_path / "records.jsonl"
+    path.write_text('{"key": "a", "failed": null}\n{"key": \n{"key": "b", "failed": null}\n')
+    with pytest.raises(CheckpointError, match=r"records\.jsonl, line 2 is no record of an experiment"):
+        read_records(path)
+
+
+def test_compressed_records_are_read(tmp_path):
+    path = tmp_path / "records.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"key": "a", "failed": null}\n'))
+    assert read_records(path) == [{"key": "a", "failed": None}]
+
+
+def precision_records():
+    """Seed s: float32 100 + 10 s, bfloat16 5 more, with the sliding window 1 less than that."""
+    records = []
+    for cell in GRIDS["precision"]:
+        rounded = dict(cell.settings)["precision"] == "bf16-mixed"
+        base = 100.0 + 10 * cell.seed + 5 * rounded
+        evaluations = [
+            {"n_updates": n, "sliding_window": sliding, "returns": [base - sliding - 1, base - sliding + 1]}
+            for n, sliding in [(200, False), (600, False)] + [(600, True)] * rounded
+        ]
+        record = {"key": cell.key(), "failed": None, "variant": cell.variant, "seed": cell.seed}
+        records.append(
+            record | {"settings": [list(pair) for pair in cell.settings], "evaluations": evaluations}
+        )
+    return records
+
+
+def test_the_precision_report_pairs_by_seed():
+    spread = np.std([100, 110, 120, 130, 140])
+    lines = precision_report(precision_records()).splitlines()
+    assert lines[2] == f"| `dt` | 200 | 120 ± {spread:.0f} | 125 ± {spread:.0f} | +5 (+5 to +5) |"
+    assert lines[-1] == f"| `qdt` | 600 | 124 ± {spread:.0f} | 125 ± {spread:.0f} | +1 (+1 to +1) |"
+
+
+def test_a_report_refuses_a_gap():
+    records = precision_records()
+    require_complete(GRIDS["precision"], records)
+    with pytest.raises(CheckpointError, match=r"record of this cell is missing; .*variant='qdt'.*seed=4"):
+        require_complete(GRIDS["precision"], records[:-1])
+    records[3]["failed"] = "Traceback"
+    with pytest.raises(CheckpointError, match="This cell failed"):
+        require_complete(GRIDS["precision"], records)
