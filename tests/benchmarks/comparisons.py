@@ -1,0 +1,213 @@
+"""What is compared with what, what is aimed at, and how a comparison is measured: in turns, pair by pair."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import ceil
+from statistics import median
+from typing import Any, Literal
+
+from tests.benchmarks.protocol import Worker
+from tests.benchmarks.report import Row
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a comparison.
+
+    Attributes:
+        worker: Who measures it: ``"ours"``, ``"d3rlpy"`` or ``"hugging_face"``.
+        job: The worker's name for it.
+        options: The job's options.
+        units: How much one repetition gets done: environments, for a step of them all.
+    """
+
+    worker: str
+    job: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    units: int = 1
+
+    def __str__(self) -> str:
+        options = ", ".join(f"{name}={value}" for name, value in self.options.items())
+        return f"{self.worker}: {self.job}" + (f"({options})" if options else "")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Our side against the best of the others.
+
+    Attributes:
+        what: The row's title.
+        ours: Our side.
+        others: The others; the best of each round counts.
+        unit: What is done, in the plural.
+        better: ``"faster"``: the ratio says how many times faster ours is, and must be at least the targets;
+            ``"time"``: how many times as long it takes, and must be at most the targets.
+        at_least: The target to be met.
+        aim: The target to be wished for.
+    """
+
+    what: str
+    ours: Side
+    others: tuple[Side, ...]
+    unit: str
+    better: Literal["faster", "time"]
+    at_least: float
+    aim: float
+
+
+def _training(variant: str, precision: str) -> Side:
+    return Side("ours", "training", {"variant": variant, "precision": precision})
+
+
+def _floor(variant: str, precision: str) -> Comparison:
+    options = {"variant": variant, "precision": precision}
+    return Comparison(
+        f"training step, our `{variant}`, {precision}, against its own matrix products alone",
+        Side("ours", "training", options),
+        (Side("ours", "floor", options),),
+        "updates",
+        "time",
+        2.2,
+        1.6,
+    )
+
+
+def _acting(n_envs: int, precision: str) -> Side:
+    return Side("ours", "acting", {"n_envs": n_envs, "precision": precision}, units=n_envs)
+
+
+_D3RLPY_TRAINING = (Side("d3rlpy", "training"),)
+_PEERS_AT_64 = tuple(Side(peer, "acting", {"n_envs": 64}, 64) for peer in ("d3rlpy", "hugging_face"))
+
+COMPARISONS = (
+    Comparison(
+        "training, our `dt`, auto precision, against d3rlpy's DT",
+        _training("dt", "auto"),
+        _D3RLPY_TRAINING,
+        "updates",
+        "faster",
+        3.0,
+        4.5,
+    ),
+    Comparison(
+        "training, our `qdt`, auto precision, against d3rlpy's plain DT",
+        _training("qdt", "auto"),
+        _D3RLPY_TRAINING,
+        "updates",
+        "faster",
+        1.8,
+        2.8,
+    ),
+    Comparison(
+        "training, our `dt`, float32, against d3rlpy's DT",
+        _training("dt", "32"),
+        _D3RLPY_TRAINING,
+        "updates",
+        "faster",
+        1.4,
+        2.0,
+    ),
+    _floor("dt", "bf16-mixed"),
+    _floor("qdt", "bf16-mixed"),
+    _floor("dt", "32"),
+    _floor("qdt", "32"),
+    Comparison(
+        "acting, one environment, our `qdt` against d3rlpy's stateful wrapper",
+        _acting(1, "32"),
+        (Side("d3rlpy", "acting", {"n_envs": 1}),),
+        "actions",
+        "faster",
+        3.0,
+        6.0,
+    ),
+    Comparison(
+        "acting, 64 environments, our `qdt`, float32, against the best peer",
+        _acting(64, "32"),
+        _PEERS_AT_64,
+        "actions",
+        "faster",
+        5.0,
+        7.0,
+    ),
+    Comparison(
+        "acting, 64 environments, our `qdt`, bf16-mixed, against the best peer",
+        _acting(64, "bf16-mixed"),
+        _PEERS_AT_64,
+        "actions",
+        "faster",
+        8.0,
+        14.0,
+    ),
+    Comparison(
+        "`make_vec` with 1024 against 1024 scalar environments in `SyncVectorEnv`",
+        Side("ours", "stepping", {"vectorization": "vector_entry_point", "n_envs": 1024}, 1024),
+        (Side("ours", "stepping", {"vectorization": "sync", "n_envs": 1024}, 1024),),
+        "steps",
+        "faster",
+        60.0,
+        150.0,
+    ),
+    Comparison(
+        "1M steps of 1000 episodes from Minari, against plain h5py episode by episode",
+        Side("ours", "loading", {"reader": "ours", "n_episodes": 1000}, 1_000_000),
+        (Side("ours", "loading", {"reader": "h5py", "n_episodes": 1000}, 1_000_000),),
+        "steps",
+        "time",
+        1.3,
+        1.0,
+    ),
+)
+
+
+@dataclass
+class Measured:
+    """A comparison's result: seconds per unit of each side by round, and the ratio of each round."""
+
+    comparison: Comparison
+    seconds: dict[str, list[float]]
+    facts: dict[str, dict[str, Any]]
+    ratios: list[float]
+
+    def row(self) -> Row:
+        """Return the table's row, of medians."""
+        rates = {side: 1 / median(seconds) for side, seconds in self.seconds.items()}
+        ours, *others = (f"{rate:,.4g} {self.comparison.unit}/s" for rate in rates.values())
+        workers = [side.split(":")[0] for side in rates][1:]
+        if len(others) > 1:
+            others = [f"{other} ({worker})" for other, worker in zip(others, workers, strict=True)]
+        ratio = median(self.ratios) if self.ratios else None
+        c = self.comparison
+        return Row(c.what, ours, "; ".join(others), ratio, c.better == "faster", c.at_least, c.aim)
+
+
+def measure(comparison: Comparison, workers: Mapping[str, Worker], n_rounds: int, seconds: float) -> Measured:
+    """Measure the sides in turns, round by round, so that what slows the machine slows them alike.
+
+    Args:
+        comparison: What to measure; sides whose worker is missing are left out.
+        workers: Who is there, by name.
+        n_rounds: How many rounds.
+        seconds: What one side's share of a round should last.
+    """
+    sides = [side for side in (comparison.ours, *comparison.others) if side.worker in workers]
+    repetitions = {str(side): calibrate(workers[side.worker], side, seconds) for side in sides}
+    result = Measured(comparison, {str(side): [] for side in sides}, {}, [])
+    for _ in range(n_rounds):
+        for side in sides:
+            n = repetitions[str(side)]
+            answer = workers[side.worker].measure(side.job, n, side.options)
+            result.seconds[str(side)].append(answer.seconds / (n * side.units))
+            result.facts[str(side)] = answer.facts
+        ours, *others = (result.seconds[str(side)][-1] for side in sides)
+        if others:
+            ratio = min(others) / ours
+            result.ratios.append(ratio if comparison.better == "faster" else 1 / ratio)
+    return result
+
+
+def calibrate(worker: Worker, side: Side, seconds: float) -> int:
+    """Return how many repetitions of a job last about ``seconds``."""
+    worker.measure(side.job, 1, side.options)  # prepares it, and warms it up
+    once = worker.measure(side.job, 1, side.options).seconds
+    few = max(1, min(50, ceil(seconds / 5 / once)))
+    return max(1, ceil(seconds * few / worker.measure(side.job, few, side.options).seconds))
