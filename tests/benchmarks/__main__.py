@@ -43,6 +43,7 @@ def main() -> None:
         measured = [_announced(comparison, workers, arguments) for comparison in COMPARISONS]
         rows = [result.row() for result in measured]
         rows += [_scalar_step(workers["ours"], arguments.rounds)]
+        profiles = _profiles(workers["ours"])
     fresh = {
         "imports": import_times(arguments.rounds, variables),
         "memory": reading_memory(N_EPISODES, 3, variables),
@@ -50,9 +51,12 @@ def main() -> None:
     rows += [*_import_rows(fresh["imports"]), _memory_row(fresh["memory"])]
     results = {"rows": [asdict(row) | {"verdict": row.verdict} for row in rows]}
     results["comparisons"] = [_plain(result) for result in measured]
-    _store(arguments.out, "benchmark", about | results | fresh)
-    facts = (report.facts_table(_facts(measured, job)) for job in ("training", "floor"))
-    text = "\n\n".join((report.table(rows), *facts)) + "\n"
+    _store(arguments.out, "benchmark", about | results | fresh | {"profiles": profiles})
+    percentages = {
+        case: {kind: f"{share:.1%}" for kind, share in shares.items()} for case, shares in profiles.items()
+    }
+    columns = _facts(measured, "training"), _facts(measured, "floor"), percentages
+    text = "\n\n".join((report.table(rows), *map(report.facts_table, columns))) + "\n"
     (arguments.out / "benchmark.md").write_text(text)
     print(text)
 
@@ -109,6 +113,17 @@ def _memory_row(ratios: dict[str, float]) -> Row:
     what = "peak memory of reading those 1M steps, over the size of the arrays"
     figures = (f"{ratio:.3g} × (with {reader})" for reader, ratio in ratios.items())
     return Row(what, *figures, ratios["ours"], False, 1.5, 1.2)
+
+
+def _profiles(worker: Worker) -> dict[str, dict[str, float]]:
+    """Return the shares of what training spends its time on, for each variant and precision."""
+    cases = [(variant, precision) for variant in ("dt", "qdt") for precision in ("bf16-mixed", "32")]
+    return {
+        f"{variant}, {precision}": worker.measure(
+            "profile", 1, {"variant": variant, "precision": precision}
+        ).facts
+        for variant, precision in cases
+    }
 
 
 def _facts(measured: list[Measured], job: str) -> dict[str, dict[str, Any]]:

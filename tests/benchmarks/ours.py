@@ -16,6 +16,7 @@ from qdt_rl.model.variants import model_config
 from qdt_rl.training import Trainer, resolve_precision, train
 from tests.benchmarks import loading, settings
 from tests.benchmarks.products import RecordProducts, replay
+from tests.benchmarks.profile import shares
 from tests.benchmarks.protocol import Job, serve
 
 
@@ -90,6 +91,13 @@ def floor(variant: str, precision: str) -> Job:
     return Job(replay(record.products), facts)
 
 
+def profiled(variant: str, precision: str) -> Job:
+    """Updates under the profiler: the facts tell what they spend their time on."""
+    job = training(variant, precision)
+    job.run(3)
+    return Job(job.run, shares(job.run, 10))
+
+
 def acting(n_envs: int, precision: str = "32", variant: str = "qdt") -> Job:
     """``QDTPolicy.predict`` on raw arrays, for environments that go through their episodes side by side."""
     dataset = loading.ensure_dataset("qdt/synthetic/medium-v0", n_episodes=2)
@@ -143,6 +151,7 @@ def main() -> None:
     jobs = {
         "training": training,
         "floor": floor,
+        "profile": profiled,
         "acting": acting,
         "stepping": stepping,
         "scalar stepping": scalar_stepping,

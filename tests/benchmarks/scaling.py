@@ -83,7 +83,7 @@ def draw(source: Path, target: Path) -> None:
         place.set(xlabel=TITLES[axis], ylabel=unit, xscale="log", yscale="log")
         ticks = sorted({point.at for point in points if point.axis == axis})
         place.set_xticks(ticks, map(str, ticks))
-        place.minorticks_off()
+        place.xaxis.minorticks_off()
         place.grid(alpha=0.3)
     legend = {
         text: line
