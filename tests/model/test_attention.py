@@ -114,6 +114,7 @@ def test_folded_projection_is_a_plain_linear_layer_that_computes_the_same():
     assert type(folded) is nn.Linear
     torch.testing.assert_close(folded(heads), layer(heads))
     assert folded.weight.data_ptr() != layer.weight.data_ptr()
+    assert folded.bias.data_ptr() != layer.bias.data_ptr()
 
 
 def test_gradients_of_entangled_attention_are_right_numerically():

@@ -17,6 +17,14 @@ def test_observations_are_standardised_and_a_constant_feature_is_only_centred():
     torch.testing.assert_close(scaled, torch.tensor([[0.0, 0.0], [5 / 5**0.5, 1.5]]))
 
 
+def test_a_feature_that_varies_little_is_standardised_all_the_same():
+    """A ten-thousandth of its mean, over enough steps for float32 sums to lose it."""
+    observations = np.tile(np.array([[1e4 - 1], [1e4 + 1]], np.float32), (50_000, 1))
+    scaling = Scaling(1, 1)
+    scaling.fit(observations, np.ones(100_000, np.float32), np.array([-1.0]), np.array([1.0]))
+    assert (scaling.observation_mean.item(), scaling.observation_std.item()) == (1e4, 1.0)
+
+
 def test_a_large_constant_feature_is_not_divided_by_its_rounding_error():
     scaling = Scaling(1, 1)
     observations = np.full((1000, 1), 1e7, np.float32)

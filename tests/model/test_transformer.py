@@ -112,8 +112,25 @@ def test_a_folded_model_drops_what_its_source_drops():
 
 def test_timesteps_beyond_the_table_use_its_last_row():
     model, (returns_to_go, observations, actions, _) = small("qdt", max_timestep=10), window()
-    last, beyond = (model(returns_to_go, observations, actions, torch.full((B, K), t)) for t in (9, 5000))
+    before, last, beyond = (
+        model(returns_to_go, observations, actions, torch.full((B, K), t)) for t in (8, 9, 5000)
+    )
     assert torch.equal(last, beyond)
+    assert not torch.allclose(before, last)
+
+
+def test_the_head_is_two_layers_with_the_exact_gelu_between():
+    head, states = small("dt").head, torch.randn(B, 24)
+    inner = states @ head.hidden.weight.T + head.hidden.bias
+    hidden = inner * 0.5 * (1 + torch.erf(inner / 2**0.5))
+    expected = torch.tanh(hidden @ head.action.weight.T + head.action.bias)
+    torch.testing.assert_close(head(states), expected, atol=1e-6, rtol=1e-5)
+
+
+def test_dropout_has_the_rate_of_the_configuration():
+    assert small("qdt", dropout=0.25).dropout.n_dropped == 2**14
+    model = small("qdt", dropout=0.0).train()
+    torch.testing.assert_close(model(*window()), model.eval()(*window()))
 
 
 def test_actions_are_bounded():

@@ -205,6 +205,35 @@ def test_a_policy_that_was_never_fitted_says_so(tmp_path):
         new_policy().save(tmp_path / "agent.zip")
 
 
+def test_every_random_stream_follows_the_seed(dataset):
+    """Weights, dropout masks and windows: three streams, none the same for two seeds."""
+    (content, tensors), (other_content, other_tensors) = (
+        new_policy(seed=seed).fit(dataset, 1)._dump() for seed in (1, 2)
+    )
+    assert content["sampler"]["state"]["inc"] != other_content["sampler"]["state"]["inc"]
+    assert not torch.equal(tensors["generator.0"], other_tensors["generator.0"])
+    assert not torch.equal(
+        tensors["model.embedding.timestep.weight"], other_tensors["model.embedding.timestep.weight"]
+    )
+
+
+def test_weights_set_after_loading_are_saved(fitted, dataset, tmp_path):
+    fitted.save(tmp_path / "before.zip")
+    loaded, other = QDTPolicy.load(tmp_path / "before.zip"), new_policy(seed=5).fit(dataset, 1)
+    loaded.set_parameters(other.get_parameters())
+    loaded.save(tmp_path / "after.zip")
+    np.testing.assert_array_equal(play(QDTPolicy.load(tmp_path / "after.zip")), play(other))
+
+
+def test_a_pickled_policy_goes_on_with_the_episodes_of_the_original(fitted):
+    """As when it is sent to a worker process."""
+    _, state = fitted.predict(np.zeros((2, S)), 1.0)
+    twin = pickle.loads(pickle.dumps(fitted))
+    expected, _ = fitted.predict(np.ones((2, S)), 1.0, state)
+    for kept in (state, pickle.loads(pickle.dumps(state))):
+        np.testing.assert_allclose(twin.predict(np.ones((2, S)), 1.0, kept)[0], expected, atol=1e-6)
+
+
 def test_weights_set_by_hand_are_the_ones_that_act(fitted, dataset):
     policy, other = copy.deepcopy(fitted), new_policy(seed=5).fit(dataset, 1)
     before = play(policy)
