@@ -1,12 +1,8 @@
 """One cell of an experiment: a pure function from what is to be run to a record of what came out."""
 
 import json
-import platform
-import subprocess
 import traceback
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -15,11 +11,11 @@ import torch
 
 from qdt_rl.evaluation.rollout import evaluate
 from qdt_rl.experiments.agents import make_agent
+from qdt_rl.experiments.provenance import provenance
 from qdt_rl.policy.agent import QDTPolicy
 from qdt_rl.policy.base import OfflinePolicy
 from qdt_rl.training import Update
 
-_PACKAGES = ("qdt-rl", "torch", "numpy", "gymnasium", "minari", "stable-baselines3")
 _TRACE_INTERVAL = 10
 
 
@@ -62,7 +58,7 @@ def run_cell(cell: Cell) -> dict[str, Any]:
         A record that JSON can hold. ``failed`` holds the error of a cell that did not finish.
     """
     torch.set_num_threads(1)
-    record: dict[str, Any] = {**asdict(cell), "key": cell.key(), **_provenance(), "failed": None}
+    record: dict[str, Any] = {**asdict(cell), "key": cell.key(), **provenance(), "failed": None}
     try:
         record |= _train_and_evaluate(cell)
     except Exception:  # whatever went wrong is the cell's record
@@ -111,26 +107,3 @@ def _evaluate(agent: OfflinePolicy, n_episodes: int) -> dict[str, Any]:
         "returns": result.returns.tolist(),
         "seconds": perf_counter() - start,
     }
-
-
-def _provenance() -> dict[str, Any]:
-    versions = {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()}
-    processor = torch.cpu.get_capabilities().get("cpu_name", platform.machine())
-    return {"versions": versions, "processor": processor, "commit": _commit()}
-
-
-def _commit() -> str | None:
-    """Return the commit that runs, with ``+`` if files differ from it; None outside a checkout."""
-    folder = Path(__file__).parent
-    try:
-        commit = _git(folder, "rev-parse", "HEAD").strip()
-        return commit + (
-            "+" if _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".") else ""
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603

@@ -1,0 +1,41 @@
+"""What a result was made with."""
+
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_PACKAGES = ("qdt-rl", "torch", "numpy", "gymnasium", "minari", "stable-baselines3")
+_CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def provenance() -> dict[str, Any]:
+    """Return versions, processor and commit, as JSON can hold them."""
+    versions = {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
+    processor = torch.cpu.get_capabilities().get("cpu_name", platform.machine())
+    return {"versions": versions, "processor": processor, "commit": checked_out_commit()}
+
+
+def checked_out_commit(folder: Path = _CHECKOUT) -> str | None:
+    """Return the commit that runs, with ``+`` if files differ from it.
+
+    Args:
+        folder: Where the packages lie: the root of a checkout, or ``site-packages``.
+
+    Returns:
+        The commit; None if ``folder`` is no root of a checkout, be it inside that of some other project.
+    """
+    try:
+        root, commit = _git(folder, "rev-parse", "--show-toplevel", "HEAD").splitlines()
+        changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("+" if changes else "") if Path(root) == folder.resolve() else None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603
