@@ -123,7 +123,7 @@ class BehaviorCloning(OfflinePolicy):
         }
         settings["hidden_sizes"] = list(hidden_sizes)
         require(0 < best_fraction <= 1, "best_fraction", "in (0, 1]", best_fraction)
-        self.hidden_sizes = hidden_sizes
+        self.hidden_sizes = MlpConfig(1, 1, hidden_sizes).hidden_sizes  # refused here, not after loading data
         self.best_fraction = best_fraction
         super().__init__(
             settings,
@@ -136,7 +136,8 @@ class BehaviorCloning(OfflinePolicy):
         )
 
     def _select(self, trajectories: Trajectories) -> Trajectories:
-        n_best = math.ceil(self.best_fraction * trajectories.n_episodes)
+        # Rounded first: 7 % of 100 episodes come out as 7.000000000000001, and are 7.
+        n_best = math.ceil(round(self.best_fraction * trajectories.n_episodes, 9))
         best_first = np.argsort(-trajectories.episode_returns, kind="stable")
         return trajectories.select(np.sort(best_first[:n_best]))
 
