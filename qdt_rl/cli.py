@@ -1,13 +1,16 @@
 """The command line: it parses, calls, and prints. ``qdt-rl --help`` lists the commands."""
 
+from collections.abc import Iterable, Sequence
+from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from qdt_rl.errors import QDTError
+from qdt_rl.errors import ConfigError, QDTError
 
 app = typer.Typer(
     help="Return-conditioned offline RL: the Quantum Decision Transformer on Minari datasets.",
@@ -20,25 +23,50 @@ app.add_typer(data, name="data")
 console = Console()
 errors = Console(stderr=True)
 
+_INTERRUPTED = 130  # the exit code of a command that Ctrl-C has ended: 128 + SIGINT
+
 Seed = Annotated[int, typer.Option(help="Of everything random.", min=0)]
-Steps = Annotated[int, typer.Option(help="Updates of each agent.", min=1)]
+FirstSeed = Annotated[int, typer.Option(help="Of the first episode; the next ones count up.", min=0)]
 Folder = Annotated[Path, typer.Option(help="The folder to write to.")]
-Episodes = Annotated[int, typer.Option(help="Episodes to play for each target.", min=1)]
-EnvId = Annotated[str | None, typer.Option("--env", help="A Gymnasium id; the dataset's own by default.")]
+Episodes = Annotated[int, typer.Option(help="Episodes to play for each agent and target.", min=1)]
+EnvId = Annotated[
+    str | None, typer.Option("--env", help="A Gymnasium id.", show_default="where the data was recorded")
+]
 Targets = Annotated[
     list[float] | None,
     typer.Option(
-        "--target", help="A return to ask for, as often as wanted; the best in the data by default."
+        "--target", help="A return to ask for; may be repeated.", show_default="the best in the data"
     ),
 ]
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        _print(f"qdt-rl {metadata.version('qdt-rl')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command()
-def quickstart(out: Folder = Path("runs/quickstart"), steps: Steps = 1_000, seed: Seed = 0) -> None:
+def quickstart(
+    steps: Annotated[int, typer.Option(help="Updates of each agent.", min=1)] = 500,
+    episodes: Annotated[int, typer.Option(help="Episodes to play for each agent.", min=1)] = 64,
+    seed: Seed = 0,
+    out: Folder = Path("runs/quickstart"),
+) -> None:
     """Generate a dataset, train QDT, DT and behaviour cloning on it, and compare them."""
     from qdt_rl.experiments.quickstart import run_quickstart
 
-    run_quickstart(out, steps, seed, console)
+    _print_written(run_quickstart(out, steps, episodes, seed, console))
 
 
 @data.command("list")
@@ -48,7 +76,7 @@ def list_datasets() -> None:
 
     table = Table("dataset", "state")
     for dataset_id, state in known_datasets():
-        table.add_row(dataset_id, state)
+        table.add_row(Text(dataset_id), state)
     console.print(table)
 
 
@@ -66,7 +94,7 @@ def generate(
         made = generate_dataset(
             dataset_id, n_episodes=episodes, seed=seed, overwrite=overwrite, progress_bar=True
         )
-        console.print(f"{dataset_id}: {made.total_episodes} episodes, {made.total_steps} steps")
+        _print(f"{dataset_id}: {made.total_episodes:,} episodes, {made.total_steps:,} steps")
 
 
 @data.command()
@@ -75,9 +103,9 @@ def show(dataset: Annotated[str, typer.Argument(help="An id in the local Minari 
     from qdt_rl.data.summary import summarise_dataset
     from qdt_rl.experiments.datasets import summary_rows
 
-    table = Table(title=dataset, show_header=False)
+    table = Table(title=Text(dataset), show_header=False)
     for name, text in summary_rows(summarise_dataset(dataset)):
-        table.add_row(name, text)
+        table.add_row(name, Text(text))
     console.print(table)
 
 
@@ -85,25 +113,44 @@ def show(dataset: Annotated[str, typer.Argument(help="An id in the local Minari 
 def train(
     dataset: Annotated[str, typer.Argument(help="A Minari dataset's id.")],
     agent: Annotated[
-        str, typer.Option(help="qdt, dt, q-attention, q-feedforward, wide-dt, bc or bc-10%.")
-    ] = "qdt",
-    steps: Steps = 10_000,
-    seed: Seed = 0,
+        str | None,
+        typer.Option(help="qdt, dt, q-attention, q-feedforward, wide-dt, bc or bc-10%.", show_default="qdt"),
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Updates to take.", min=1)] = 10_000,
+    seed: Annotated[
+        int | None, typer.Option(help="Of weights, batches and dropout.", min=0, show_default="0")
+    ] = None,
     context_length: Annotated[int | None, typer.Option(help="Timesteps that the model sees.", min=1)] = None,
     learning_rate: Annotated[float | None, typer.Option(help="After the warm-up.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Windows per update.", min=1)] = None,
-    resume: Annotated[Path | None, typer.Option(help="Train this agent on instead of a new one.")] = None,
-    out: Annotated[Path, typer.Option(help="The agent's file; its log is written beside it.")] = Path(
-        "runs/agent.zip"
-    ),
+    resume: Annotated[
+        Path | None, typer.Option(help="Train this agent on, with its own settings, instead of a new one.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The agent's file, replaced if it exists; its log is written beside it.",
+            show_default="runs/<agent>.zip, or the file that is resumed",
+        ),
+    ] = None,
 ) -> None:
     """Train an agent on a dataset, and save it."""
-    from qdt_rl.experiments.runs import train_agent
+    from qdt_rl.experiments.runs import resume_agent, train_agent
 
-    given = {"context_length": context_length, "learning_rate": learning_rate, "batch_size": batch_size}
+    given = {
+        "seed": seed,
+        "context_length": context_length,
+        "learning_rate": learning_rate,
+        "batch_size": batch_size,
+    }
     settings = {name: value for name, value in given.items() if value is not None}
-    for path in train_agent(dataset, agent, steps, out, resume, {"seed": seed, **settings}):
-        console.print(f"Wrote {path}")
+    if resume is None:
+        name = agent or "qdt"
+        written = train_agent(dataset, name, steps, out or Path("runs", f"{name}.zip"), settings)
+    else:
+        _refuse_with_resume({"agent": agent, **given})
+        written = resume_agent(resume, dataset, steps, out or resume)
+    _print_written(written)
 
 
 @app.command()
@@ -112,7 +159,7 @@ def evaluate(
     env: EnvId = None,
     target: Targets = None,
     episodes: Episodes = 64,
-    seed: Seed = 0,
+    seed: FirstSeed = 0,
     out: Folder = Path("runs/evaluation"),
 ) -> None:
     """Ask an agent for one or more returns, and report what it achieves."""
@@ -125,9 +172,9 @@ def compare(
     env: EnvId = None,
     target: Targets = None,
     episodes: Episodes = 64,
-    seed: Seed = 0,
+    seed: FirstSeed = 0,
     references: Annotated[
-        bool, typer.Option(help="Add random actions and, where there is one, the expert.")
+        bool, typer.Option(help="Add random actions and, in this project's environments, the expert.")
     ] = True,
     online: Annotated[
         list[str] | None, typer.Option(help="Train this SB3 algorithm online first: PPO or SAC.")
@@ -137,8 +184,28 @@ def compare(
     ] = 100_000,
     out: Folder = Path("runs/comparison"),
 ) -> None:
-    """Evaluate agents side by side on the same episodes: a table, and two figures."""
+    """Evaluate agents on the same episodes: a table and a figure, and one more across several targets."""
     _compare(agent, env, target, episodes, seed, out, references, online or [], online_steps)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; an error of ours, or of the file system, is one line and not a traceback.
+
+    Args:
+        arguments: Those after the program's name; None: the process's own.
+
+    Raises:
+        SystemExit: Always: 0 if all went well, 1 after an error, 2 after a wrong option, 130 after Ctrl-C.
+    """
+    try:
+        app(arguments)
+    except (QDTError, OSError) as error:
+        _print_error(error)
+        raise SystemExit(1) from None
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            errors.print("Interrupted.")
+        raise
 
 
 def _compare(
@@ -149,7 +216,7 @@ def _compare(
     seed: int,
     out: Path,
     references: bool,
-    online: list[str] | None = None,
+    online: Sequence[str] = (),
     online_steps: int = 0,
 ) -> None:
     from qdt_rl.experiments.runs import compare_agents
@@ -163,18 +230,32 @@ def _compare(
         seed,
         out,
         references=references,
-        online=online or [],
+        online=online,
         online_steps=online_steps,
     )
-    console.print(rich_table(scores, f"{n_episodes} episodes for each return asked for"))
-    for path in written:
-        console.print(f"Wrote {path}")
+    console.print(rich_table(scores, f"{scores[0].env_id}: {n_episodes} episodes for each return asked for"))
+    _print_written(written)
 
 
-def main() -> None:
-    """Run the command line; an error of ours is one line, not a traceback."""
-    try:
-        app()
-    except QDTError as error:
-        errors.print(f"[bold red]Error:[/] {error}", highlight=False)
-        raise SystemExit(1) from None
+def _refuse_with_resume(settings: dict[str, Any]) -> None:
+    given = [f"--{name.replace('_', '-')}" for name, value in settings.items() if value is not None]
+    if given:
+        raise ConfigError(
+            f"--resume goes on with the agent's own settings: leave out {', '.join(given)}, or train a new "
+            "agent."
+        )
+
+
+def _print_written(paths: Iterable[Path]) -> None:
+    for path in paths:
+        _print(f"Wrote {path}")
+
+
+def _print(text: str) -> None:
+    """Print a line as it is: neither wrapped, nor read as markup."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_error(error: Exception) -> None:
+    text = " ".join(str(error).split())
+    errors.print(Text.assemble(("Error: ", "bold red"), text), highlight=False, soft_wrap=True)

@@ -1,6 +1,7 @@
 """Agents by the names that the command line and the experiments use."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -10,25 +11,17 @@ from qdt_rl.errors import CheckpointError, ConfigError
 from qdt_rl.model.variants import VARIANTS
 from qdt_rl.policy.agent import QDTPolicy
 from qdt_rl.policy.base import OfflinePolicy
-from qdt_rl.policy.checkpoint import read_agent
+from qdt_rl.policy.checkpoint import agent_path, read_agent
 
 _CLASSES: Mapping[str, type[OfflinePolicy]] = MappingProxyType(
     {policy_class.__name__: policy_class for policy_class in (QDTPolicy, BehaviorCloning)}
 )
 
-
-def _variant(name: str) -> Callable[..., OfflinePolicy]:
-    return lambda **settings: QDTPolicy(variant=name, **settings)
-
-
-AGENTS: Mapping[str, Callable[..., OfflinePolicy]] = MappingProxyType(
-    {name: _variant(name) for name in VARIANTS}
-    | {
-        "bc": BehaviorCloning,
-        "bc-10%": lambda **settings: BehaviorCloning(best_fraction=0.1, **settings),
-    }
+AGENTS: Mapping[str, tuple[type[OfflinePolicy], Mapping[str, Any]]] = MappingProxyType(
+    {name: (QDTPolicy, {"variant": name}) for name in VARIANTS}
+    | {"bc": (BehaviorCloning, {}), "bc-10%": (BehaviorCloning, {"best_fraction": 0.1})}
 )
-"""How each offline agent is made: variants of the model; cloning of all episodes, and of the best tenth."""
+"""Each offline agent's class, and the settings that its name stands for."""
 
 
 def make_agent(name: str, **settings: Any) -> OfflinePolicy:
@@ -36,23 +29,49 @@ def make_agent(name: str, **settings: Any) -> OfflinePolicy:
 
     Args:
         name: One of ``AGENTS``.
-        **settings: Of its constructor.
+        **settings: Of its constructor, but for those that the name stands for.
 
     Raises:
-        ConfigError: If the name or a value is not known.
+        ConfigError: If a name or a value is not known.
     """
     if name not in AGENTS:
         raise ConfigError(f"Unknown agent {name!r}; the agents are {', '.join(AGENTS)}.")
-    return AGENTS[name](**settings)
+    policy_class, preset = AGENTS[name]
+    possible = [setting for setting in signature(policy_class).parameters if setting not in preset]
+    unknown = [setting for setting in settings if setting not in possible]
+    if unknown:
+        raise ConfigError(f"{name} has no setting {', '.join(unknown)}; it has {', '.join(possible)}.")
+    return policy_class(**settings, **preset)
 
 
-def load_agent(path: str | Path) -> OfflinePolicy:
+def load_agent(path: Path) -> OfflinePolicy:
     """Read an agent of any class of this library.
 
     Raises:
         CheckpointError: If the file is missing, damaged, or not an agent of this library.
     """
-    content, _ = read_agent(Path(path))
+    content, _ = read_agent(agent_path(path))
     if content.get("class") not in _CLASSES:
         raise CheckpointError(f"{path} holds a {content.get('class')!r}, which this version does not know.")
     return _CLASSES[content["class"]].load(path)
+
+
+def load_agents(paths: Sequence[Path]) -> dict[str, OfflinePolicy]:
+    """Read agents, each named by its file.
+
+    Raises:
+        CheckpointError: If a file is missing, damaged, or not an agent of this library.
+        ConfigError: If two have one name.
+    """
+    names = [agent_path(path).stem for path in paths]
+    require_unique(names)
+    return {name: load_agent(path) for name, path in zip(names, paths, strict=True)}
+
+
+def require_unique(names: Sequence[str]) -> None:
+    """Raise a ConfigError that says which name stands for two agents, unless each stands for one."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(
+            f"{', '.join(twice)} would stand for two agents, which are named by their files; rename one."
+        )

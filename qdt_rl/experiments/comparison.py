@@ -1,17 +1,21 @@
 """Policies side by side: the same environment, the same seeds, a record for each policy and target."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from itertools import product
+from math import isnan
 
 import numpy as np
-from torch import nn
+from jaxtyping import Float64
 
 from qdt_rl.baselines.sb3 import SB3Policy
+from qdt_rl.evaluation.environments import AnyEnv
+from qdt_rl.evaluation.result import EvaluationResult
 from qdt_rl.evaluation.rollout import evaluate
 from qdt_rl.evaluation.statistics import bootstrap_interval
 from qdt_rl.policy.base import OfflinePolicy
 from qdt_rl.policy.protocol import Policy
+from qdt_rl.progress import track
 
 
 @dataclass(frozen=True)
@@ -20,37 +24,42 @@ class Score:
 
     Attributes:
         agent: The policy's name.
+        env_id: The environment's id.
         target_return: What was asked, reward units.
+        seed: Of the first episode; episode j begins with ``seed + j``.
         returns: Each episode's return.
         lengths: Each episode's steps.
         mean: Of the returns.
-        std: Of the returns.
-        low: The lower end of the mean's 95 % bootstrap interval over episodes; it knows nothing of other
-            seeds of training.
+        std: Of the returns, divided by their number as in SB3's ``evaluate_policy``.
+        low: The lower end of the mean's 95 % bootstrap interval over episodes, or None of a single one.
+            It knows nothing of other seeds of training.
         high: Its upper end.
         normalized_score: The mean on the scale where the references are 0 and 100, or None without any.
         n_parameters: The policy's trained parameters, or None where it has no model.
     """
 
     agent: str
+    env_id: str
     target_return: float
+    seed: int
     returns: list[float]
     lengths: list[int]
     mean: float
     std: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     normalized_score: float | None
     n_parameters: int | None
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the record as JSON can hold it."""
-        return asdict(self)
+    @property
+    def n_episodes(self) -> int:
+        """E, how many episodes were played."""
+        return len(self.returns)
 
 
 def compare(
     policies: Mapping[str, Policy],
-    env_id: str,
+    env: AnyEnv,
     target_returns: Sequence[float],
     n_episodes: int,
     *,
@@ -64,51 +73,63 @@ def compare(
 
     Args:
         policies: By name.
-        env_id: A Gymnasium id.
+        env: A Gymnasium id, an Env or a VectorEnv.
         target_returns: Returns to ask for, reward units.
         n_episodes: For each policy and target.
         seed: Of the first episode.
         reference_scores: What counts as 0 and 100; None: what each policy's dataset said.
         progress_bar: Show one, if standard error is a terminal.
+
+    Raises:
+        ConfigError: If ``env`` cannot be used, or a count, the seed or the reference scores are out of range.
+        InputError: If a target is not finite.
+        MissingExtraError: If the environment of an id needs a package that is not installed.
     """
-    for name, policy in policies.items():
-        for target_return in target_returns:
-            result = evaluate(
-                policy,
-                env_id,
-                target_return,
-                n_episodes,
-                seed=seed,
-                reference_scores=reference_scores,
-                progress_bar=progress_bar,
-            )
-            scores = result.normalized_scores
-            low, high = bootstrap_interval(result.returns)
-            yield Score(
-                name,
-                float(target_return),
-                result.returns.tolist(),
-                result.lengths.tolist(),
-                result.mean,
-                result.std,
-                low,
-                high,
-                None if scores is None else float(scores.mean()),
-                _count_parameters(policy),
-            )
+    cells = list(product(policies.items(), target_returns))
+    for (name, policy), target_return in track(cells, len(cells), "Evaluating", progress_bar):
+        result = evaluate(
+            policy, env, target_return, n_episodes, seed=seed, reference_scores=reference_scores
+        )
+        yield _score(name, policy, _env_id(env), seed, result)
 
 
-def spread_targets(episode_returns: np.ndarray, n_targets: int) -> list[float]:
+def spread_targets(episode_returns: Float64[np.ndarray, " episodes"], n_targets: int) -> list[float]:
     """Return targets evenly spaced from the 10th percentile of the data's returns to the best of them."""
     targets = np.linspace(np.quantile(episode_returns, 0.1), episode_returns.max(), n_targets)
     return [float(target) for target in targets]
 
 
+def _score(name: str, policy: Policy, env_id: str, seed: int, result: EvaluationResult) -> Score:
+    normalized = result.normalized_scores
+    low, high = bootstrap_interval(result.returns)
+    return Score(
+        agent=name,
+        env_id=env_id,
+        target_return=float(result.target_returns[0]),
+        seed=seed,
+        returns=result.returns.tolist(),
+        lengths=result.lengths.tolist(),
+        mean=result.mean,
+        std=result.std,
+        low=None if isnan(low) else low,
+        high=None if isnan(high) else high,
+        normalized_score=None if normalized is None else float(normalized.mean()),
+        n_parameters=_count_parameters(policy),
+    )
+
+
+def _env_id(env: AnyEnv) -> str:
+    if isinstance(env, str):
+        return env
+    return env.spec.id if env.spec else type(env.unwrapped).__name__
+
+
 def _count_parameters(policy: Policy) -> int | None:
     if isinstance(policy, OfflinePolicy):
-        network: nn.Module = policy.model
+        named = policy.model.named_parameters()
     elif isinstance(policy, SB3Policy):
-        network = policy.model.policy
+        named = policy.model.policy.named_parameters()
     else:
         return None
-    return sum(parameter.numel() for parameter in network.parameters())
+    # SB3's target networks follow the trained ones, and are not trained themselves.
+    return sum(parameter.numel() for name, parameter in named if "_target." not in name)

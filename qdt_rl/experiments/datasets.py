@@ -1,21 +1,43 @@
 """What the command line tells of datasets."""
 
+import re
+import warnings
 from collections.abc import Iterator
 
 import minari
+from minari import MinariDataset
 
 from qdt_rl.data.generation import DATASET_IDS
 from qdt_rl.data.summary import DatasetSummary
+from qdt_rl.errors import DatasetError
 
 
 def known_datasets() -> Iterator[tuple[str, str]]:
-    """Yield each dataset that is in the local Minari folder or can be generated, and which of the two."""
-    local = minari.list_local_datasets()
+    """Yield each dataset that is in the local Minari folder or can be generated, and which of the two.
+
+    Raises:
+        DatasetError: If a folder in there has a name that no dataset can have.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            local = minari.list_local_datasets()
+        except ValueError as error:
+            raise DatasetError(f"The Minari folder holds a folder that is no dataset's: {error}") from error
     for dataset_id in sorted({*local, *DATASET_IDS}):
         if dataset_id in local:
             yield dataset_id, f"here, {local[dataset_id]['total_episodes']} episodes"
         else:
             yield dataset_id, "can be generated"
+    for warning in caught:  # Minari's way to tell of a folder that it cannot read
+        yield str(warning.message), "cannot be read"
+
+
+def generation_seed(dataset: MinariDataset) -> int | None:
+    """Return the seed that a dataset was generated from, or None if ``generate_dataset`` did not make it."""
+    description = dataset.storage.metadata.get("description") or ""
+    stated = re.search(r"Made by generate_dataset, seed (\d+)\.", description)
+    return int(stated[1]) if stated else None
 
 
 def summary_rows(summary: DatasetSummary) -> Iterator[tuple[str, str]]:

@@ -7,100 +7,128 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float64
 
 from qdt_rl.experiments.comparison import Score
+from qdt_rl.experiments.tables import decimals
 from qdt_rl.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_COLOURS = (
-    "#4477aa",
-    "#ee6677",
-    "#228833",
-    "#ccbb44",
-    "#66ccee",
-    "#aa3377",
-    "#bbbbbb",
-)  # Tol's, colour-blind safe
+# Tol's bright scheme, which colour-blind readers can tell apart; the markers say the same without colour.
+_COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#777777")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "*")
 
 
 def plot_returns(scores: Sequence[Score], path: Path, title: str) -> None:
-    """Draw each policy's episodes, its mean and the mean's 95 % interval.
-
-    Args:
-        scores: One for each policy.
-        path: Of the PNG or SVG to write.
-        title: Above the figure.
-    """
-    with _figure(path, (1.8 + 1.15 * len(scores), 4.2)) as axes:
-        rng = np.random.default_rng(0)
-        for i, score in enumerate(scores):
-            colour = _COLOURS[i % len(_COLOURS)]
-            jitter = i + rng.uniform(-0.16, 0.16, len(score.returns))
-            axes.scatter(jitter, score.returns, s=9, color=colour, alpha=0.45, linewidths=0)
-            axes.hlines(score.mean, i - 0.28, i + 0.28, color=colour, linewidth=3)
-            axes.vlines(i, score.low, score.high, color="black", linewidth=1.4)
-            axes.annotate(f"{score.mean:.0f}", (i + 0.3, score.mean), fontsize=9, va="center", color="black")
-        axes.set_xticks(range(len(scores)), [score.agent for score in scores])
-        axes.set_xlim(-0.5, len(scores) - 0.25)
-        axes.set_ylabel("return of an episode")
-        axes.set_title(title, fontsize=11)
+    """Write the figure that ``draw_returns`` draws, as PNG or SVG."""
+    with _figure(path, (8.0, 1.3 + 0.5 * len(scores)), title) as axes:
+        draw_returns(axes, scores)
 
 
 def plot_requested_returns(
-    scores: Sequence[Score], path: Path, title: str, episode_returns: np.ndarray | None = None
+    scores: Sequence[Score],
+    path: Path,
+    title: str,
+    ceiling: Score | None = None,
+    episode_returns: Float64[np.ndarray, " episodes"] | None = None,
+) -> None:
+    """Write the figure that ``draw_requested_returns`` draws, as PNG or SVG."""
+    with _figure(path, (7.6, 5.0), title) as axes:
+        draw_requested_returns(axes, scores, ceiling, episode_returns)
+
+
+def draw_returns(axes: "Axes", scores: Sequence[Score]) -> None:
+    """Draw a row for each policy: its episodes, their mean, and the mean's 95 % interval.
+
+    Args:
+        axes: Where.
+        scores: One for each policy.
+    """
+    jitter = np.random.default_rng(0)
+    digits = decimals(scores)
+    for row, score in enumerate(scores):
+        colour = _COLOURS[row % len(_COLOURS)]
+        spread = row + jitter.uniform(-0.18, 0.18, score.n_episodes)
+        axes.scatter(score.returns, spread, s=12, color=colour, alpha=0.4, linewidths=0)
+        axes.errorbar(score.mean, row, xerr=_errors([score]), fmt="d", color="black", markersize=6, capsize=4)
+        axes.annotate(
+            _mean_and_interval(score, digits),
+            (1.02, row),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            fontsize=9,
+        )
+    axes.annotate("mean [95 % interval]", (1.02, -0.6), xycoords=("axes fraction", "data"), fontsize=9)
+    axes.set_yticks(range(len(scores)), [score.agent for score in scores])
+    axes.set_ylim(len(scores) - 0.5, -0.5)
+    axes.set_xlabel("return of an episode")
+    axes.locator_params(axis="x", nbins=6)  # more labels of five digits would touch each other
+    axes.grid(axis="x", color="#e5e5e5", linewidth=0.8)
+
+
+def draw_requested_returns(
+    axes: "Axes",
+    scores: Sequence[Score],
+    ceiling: Score | None = None,
+    episode_returns: Float64[np.ndarray, " episodes"] | None = None,
 ) -> None:
     """Draw the return achieved against the return requested, a line for each policy.
 
     Args:
+        axes: Where.
         scores: Of several policies and targets.
-        path: Of the PNG or SVG to write.
-        title: Above the figure.
+        ceiling: Of a policy whose mean return is drawn as a level, such as the expert.
         episode_returns: (E,), the returns in the data: drawn as a rug, since no promise holds beyond them.
     """
-    with _figure(path, (5.6, 4.6)) as axes:
-        targets = sorted({score.target_return for score in scores})
-        axes.plot(
-            targets[:: len(targets) - 1 or 1],
-            targets[:: len(targets) - 1 or 1],
-            "--",
-            color="black",
-            linewidth=1,
-            label="achieved = requested",
+    ends = [pick(score.target_return for score in scores) for pick in (min, max)]
+    axes.plot(ends, ends, "--", color="black", linewidth=1, label="achieved = requested")
+    for i, agent in enumerate(dict.fromkeys(score.agent for score in scores)):
+        mine = sorted((s for s in scores if s.agent == agent), key=lambda score: score.target_return)
+        axes.errorbar(
+            [score.target_return for score in mine],
+            [score.mean for score in mine],
+            _errors(mine),
+            marker=_MARKERS[i % len(_MARKERS)],
+            color=_COLOURS[i % len(_COLOURS)],
+            linewidth=1.6,
+            capsize=3,
+            label=agent,
         )
-        for i, agent in enumerate(dict.fromkeys(score.agent for score in scores)):
-            mine = sorted((s for s in scores if s.agent == agent), key=lambda score: score.target_return)
-            means = np.array([score.mean for score in mine])
-            errors = np.array([[s.mean - s.low for s in mine], [s.high - s.mean for s in mine]])
-            axes.errorbar(
-                [s.target_return for s in mine],
-                means,
-                errors,
-                marker="o",
-                capsize=3,
-                linewidth=1.6,
-                color=_COLOURS[i % len(_COLOURS)],
-                label=agent,
-            )
-        if episode_returns is not None:
-            axes.plot(
-                episode_returns,
-                np.full(len(episode_returns), 0.015),
-                "|",
-                color="grey",
-                markersize=9,
-                transform=axes.get_xaxis_transform(),
-                label="episodes in the data",
-            )
-        axes.set_xlabel("requested return")
-        axes.set_ylabel("achieved return (mean, 95 % interval)")
-        axes.set_title(title, fontsize=11)
-        axes.legend(frameon=False, fontsize=9)
+    if ceiling is not None:
+        axes.axhline(ceiling.mean, color="black", linestyle=":", linewidth=1.2, label=ceiling.agent)
+    if episode_returns is not None:
+        axes.plot(
+            episode_returns,
+            np.full(len(episode_returns), 0.02),
+            "|",
+            color="grey",
+            markersize=9,
+            alpha=0.6,
+            transform=axes.get_xaxis_transform(),
+            label="episodes in the data",
+        )
+    axes.set_xlabel("requested return")
+    axes.set_ylabel("achieved return: mean, 95 % interval")
+    axes.grid(color="#e5e5e5", linewidth=0.8)
+    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def _errors(scores: Sequence[Score]) -> Float64[np.ndarray, "2 scores"]:
+    """Return how far each interval reaches below and above its mean; 0 where there is none."""
+    below = [0.0 if score.low is None else score.mean - score.low for score in scores]
+    above = [0.0 if score.high is None else score.high - score.mean for score in scores]
+    return np.maximum([below, above], 0.0)  # equal returns: the interval may miss the mean by its rounding
+
+
+def _mean_and_interval(score: Score, digits: int) -> str:
+    interval = "" if score.low is None else f" [{score.low:.{digits}f}, {score.high:.{digits}f}]"
+    return f"{score.mean:.{digits}f}{interval}"
 
 
 @contextmanager
-def _figure(path: Path, size: tuple[float, float]) -> Iterator["Axes"]:
+def _figure(path: Path, size: tuple[float, float], title: str) -> Iterator["Axes"]:
     """Yield axes, and write them to ``path`` when they are drawn, whole or not at all."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # no pyplot: no window, no global state
     from matplotlib.figure import Figure
@@ -108,10 +136,10 @@ def _figure(path: Path, size: tuple[float, float]) -> Iterator["Axes"]:
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.grid(axis="y", color="#e5e5e5", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     yield axes
+    figure.suptitle(title, fontsize=11)
     image = io.BytesIO()
     figure.savefig(image, dpi=150, format=path.suffix[1:])
     write_whole(path, image.getvalue())

@@ -1,53 +1,75 @@
 """What the command line does with agents: train one and keep its log, evaluate some and keep the scores."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import gymnasium as gym
-from stable_baselines3.common.logger import configure
 
 from qdt_envs.controllers import EXPERT
 from qdt_envs.reference_scores import REFERENCE_SCORES
 from qdt_rl.baselines.reference import ControllerPolicy, RandomPolicy
 from qdt_rl.baselines.sb3 import SB3Policy
+from qdt_rl.data.minari_reader import load_dataset
 from qdt_rl.errors import ConfigError
-from qdt_rl.experiments.agents import load_agent, make_agent
+from qdt_rl.evaluation.environments import AnyVectorEnv, vector_env
+from qdt_rl.experiments.agents import load_agent, load_agents, make_agent, require_unique
 from qdt_rl.experiments.comparison import Score, compare
 from qdt_rl.experiments.figures import plot_requested_returns, plot_returns
+from qdt_rl.experiments.output import output_file, output_folder
 from qdt_rl.experiments.tables import save_scores
+from qdt_rl.experiments.training_log import training_logger
 from qdt_rl.policy.base import OfflinePolicy
+from qdt_rl.policy.checkpoint import agent_path
 from qdt_rl.policy.protocol import Policy
 
-_HIDDEN_POLARITY = "QDTSyntheticHidden-v0"
+_REFERENCES = ("random", "expert")
+_LOG_INTERVAL = 100
 
 
 def train_agent(
-    dataset_id: str, name: str, n_steps: int, path: Path, resume: Path | None, settings: dict[str, Any]
+    dataset_id: str, name: str, n_steps: int, path: Path, settings: Mapping[str, Any]
 ) -> list[Path]:
-    """Train an agent, and write it and its log.
+    """Train a new agent, and write it and its log.
 
     Args:
         dataset_id: A Minari dataset's id.
         name: One of ``AGENTS``.
         n_steps: Updates.
-        path: Of the agent's file; the log goes to a folder of that name without its suffix.
-        resume: An agent to train on, instead of a new one.
-        settings: Of a new agent's constructor.
+        path: Of the agent's file, ``.zip`` if it has no suffix; the log is the CSV file beside it.
+        settings: Of the agent's constructor.
 
     Returns:
         The files written.
 
     Raises:
-        ConfigError: If a name or value is not known.
+        ConfigError: If a name or value is not known, or nothing can be written to ``path``.
+        DatasetError: If the dataset is missing, empty or damaged, or its spaces are not supported.
     """
-    agent = load_agent(resume) if resume else make_agent(name, **settings)
-    log = path.with_suffix("")
-    agent.set_logger(configure(str(log), ["stdout", "csv"]))
-    agent.fit(dataset_id, n_steps, log_interval=max(1, min(100, n_steps // 10)), progress_bar=True)
-    agent.save(path)
-    agent.logger.close()
-    return [path, log / "progress.csv"]
+    path = agent_path(path)
+    return _fit(make_agent(name, **settings), dataset_id, n_steps, path, path.with_suffix(".csv"))
+
+
+def resume_agent(resumed: Path, dataset_id: str, n_steps: int, path: Path) -> list[Path]:
+    """Train a saved agent on, with the settings that it has, and write it and the log of these updates.
+
+    The log of updates from n on is ``<name>-from-<n>.csv``, so that no earlier log is lost.
+
+    Args:
+        resumed: The agent's file.
+        dataset_id: A Minari dataset's id.
+        n_steps: Updates to take.
+        path: Of the file to write, which may be the one that was read.
+
+    Returns:
+        The files written.
+
+    Raises:
+        CheckpointError: If ``resumed`` is missing, damaged, or not an agent of this library.
+        ConfigError: If nothing can be written to ``path``.
+        DatasetError: If the dataset is missing, empty or damaged, or has other spaces than the agent.
+    """
+    agent, path = load_agent(resumed), agent_path(path)
+    log = path.with_name(f"{path.stem}-from-{agent.num_timesteps}.csv")
+    return _fit(agent, dataset_id, n_steps, path, log)
 
 
 def compare_agents(
@@ -66,8 +88,8 @@ def compare_agents(
 
     Args:
         paths: Agents' files; each agent is named by its file.
-        env_id: A Gymnasium id; None: where the first agent's data was recorded.
-        target_returns: Returns to ask for; None: the best in the first agent's data.
+        env_id: A Gymnasium id; None: where the agents' data was recorded.
+        target_returns: Returns to ask for; None: the best in the agents' data.
         n_episodes: For each agent and target.
         seed: Of the first episode, and of what is trained online.
         folder: Where tables and figures go.
@@ -79,60 +101,90 @@ def compare_agents(
         The scores, and the files written.
 
     Raises:
-        ConfigError: If no environment is named, or two agents have one name.
+        CheckpointError: If a file is missing, damaged, or not an agent of this library.
+        ConfigError: If the agents name no environment or several, do not fit the one that is given, two have
+            one name, or nothing can be written to ``folder``.
     """
-    agents = {path.stem: load_agent(path) for path in paths}
-    if len(agents) < len(paths):
-        raise ConfigError(
-            f"Agents are named by their files, and {[path.stem for path in paths]} has a name twice."
+    agents = load_agents(paths)
+    require_unique([*agents, *online, *(_REFERENCES if references else ())])
+    env_id = env_id or _common_env_id(agents)
+    best = max(agent.best_return or 0.0 for agent in agents.values())
+    targets = list(dict.fromkeys(target_returns or [best]))
+    with vector_env(env_id, n_episodes) as env:
+        _require_fitting(agents, env)
+        output_folder(folder)
+        policies: dict[str, Policy] = dict(agents)
+        for name in online:
+            policies[name] = SB3Policy.learn(name, env_id, online_steps, seed=seed, progress_bar=True)
+        policies |= reference_policies(env, seed) if references else {}
+        scale = next(iter(agents.values())).reference_scores
+        scores = list(
+            compare(policies, env, targets, n_episodes, seed=seed, reference_scores=scale, progress_bar=True)
         )
-    first = next(iter(agents.values()))
-    env_id = env_id or first.env_id
-    if env_id is None:
-        raise ConfigError("The agent's dataset names no environment; name one with --env.")
-    policies: dict[str, Policy] = dict(agents)
-    policies |= {
-        name: SB3Policy.learn(name, env_id, online_steps, seed=seed, progress_bar=True) for name in online
-    }
-    if references:
-        policies |= _references(env_id, seed)
-    targets = target_returns or [_best_return(first)]
-    scores = list(
-        compare(
-            policies,
-            env_id,
-            targets,
-            n_episodes,
-            seed=seed,
-            reference_scores=first.reference_scores,
-            progress_bar=True,
-        )
-    )
-    return scores, [*save_scores(scores, folder, "scores"), *_figures(scores, folder, env_id)]
+    return scores, [*save_scores(scores, folder, "scores"), *_figures(scores, folder)]
 
 
-def _best_return(agent: OfflinePolicy) -> float:
-    return agent.best_return if agent.best_return is not None else 0.0
+def reference_policies(env: AnyVectorEnv, seed: int) -> dict[str, Policy]:
+    """Return random actions and, where the environment is ours, the expert, which is shown its polarity.
+
+    Args:
+        env: Where they will act.
+        seed: Of the random actions.
+    """
+    policies: dict[str, Policy] = {"random": RandomPolicy(env.single_action_space, seed)}
+    if env.spec is not None and env.spec.id in REFERENCE_SCORES:
+        policies["expert"] = ControllerPolicy(EXPERT, env)
+    return policies
 
 
-def _references(env_id: str, seed: int) -> dict[str, Policy]:
-    env = gym.make(env_id)
-    found: dict[str, Policy] = {"random": RandomPolicy(env.action_space, seed)}
-    env.close()
-    if env_id in REFERENCE_SCORES and env_id != _HIDDEN_POLARITY:  # whose expert must be shown the polarity
-        found["expert"] = ControllerPolicy(EXPERT)
-    return found
+def _fit(agent: OfflinePolicy, dataset_id: str, n_steps: int, path: Path, log: Path) -> list[Path]:
+    dataset = load_dataset(dataset_id)
+    output_file(path)
+    agent.set_logger(training_logger(log))
+    agent.fit(dataset, n_steps, log_interval=max(1, min(_LOG_INTERVAL, n_steps // 10)), progress_bar=True)
+    agent.save(path)
+    return [path, log]
 
 
-def _figures(scores: Sequence[Score], folder: Path, env_id: str) -> list[Path]:
+def _common_env_id(agents: Mapping[str, OfflinePolicy]) -> str:
+    """Return the environment that all agents' data was recorded in."""
+    env_ids = {agent.env_id for agent in agents.values()} - {None}
+    if not env_ids:
+        raise ConfigError("The agents' datasets name no environment; name one with --env.")
+    if len(env_ids) > 1:
+        named = ", ".join(sorted(map(str, env_ids)))
+        raise ConfigError(f"The agents' datasets were recorded in {named}; name one of them with --env.")
+    return str(env_ids.pop())
+
+
+def _require_fitting(agents: Mapping[str, OfflinePolicy], env: AnyVectorEnv) -> None:
+    there = env.single_observation_space.shape, env.single_action_space.shape
+    for name, agent in agents.items():
+        known = agent.observation_space.shape, agent.action_space.shape
+        if known != there:
+            raise ConfigError(
+                f"{name} was trained on observations and actions of shapes {known}, but the environment has "
+                f"{there}; name one that fits with --env."
+            )
+
+
+def _figures(scores: Sequence[Score], folder: Path) -> list[Path]:
     """Draw one figure of the returns for each target, and one across targets if there are several."""
     targets = list(dict.fromkeys(score.target_return for score in scores))
     drawn = []
     for target in targets:
-        drawn.append(folder / ("scores.png" if len(targets) == 1 else f"scores_{target:.0f}.png"))
+        drawn.append(folder / ("scores.png" if len(targets) == 1 else f"scores_{target:.15g}.png"))
         at_target = [score for score in scores if score.target_return == target]
-        plot_returns(at_target, drawn[-1], f"{env_id}, {target:.0f} asked for")
+        plot_returns(
+            at_target,
+            drawn[-1],
+            f"{scores[0].env_id}: {at_target[0].n_episodes} episodes, {target:.6g} asked for",
+        )
     if len(targets) > 1:
         drawn.append(folder / "requested_returns.png")
-        plot_requested_returns(scores, drawn[-1], env_id)
+        conditioned = [score for score in scores if score.agent not in _REFERENCES]
+        expert = next((score for score in scores if score.agent == "expert"), None)
+        plot_requested_returns(
+            conditioned, drawn[-1], f"{scores[0].env_id}: the return that is asked for", expert
+        )
     return drawn

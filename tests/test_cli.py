@@ -1,0 +1,329 @@
+"""The command line as a newcomer meets it: through ``main``, or as a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from gymnasium.envs.registration import registry
+
+import qdt_rl
+from qdt_rl.cli import main
+from qdt_rl.experiments.agents import AGENTS
+
+DATASET = "qdt/synthetic/medium-expert-v0"
+SMALL = ("--context-length", "2", "--batch-size", "3")
+
+
+class Outcome(NamedTuple):
+    """What a command left: its exit code, and the two streams."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    def run_command(*arguments: str | Path) -> Outcome:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Outcome(end.value.code or 0, captured.out, captured.err)
+
+    return run_command
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_episodes() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry["QDTSynthetic-v0"], "max_episode_steps", 20)
+        yield
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Minari folder with one dataset of five episodes, made by the command line."""
+    root = tmp_path_factory.mktemp("minari") / "new"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINARI_DATASETS_PATH", str(root))
+        with pytest.raises(SystemExit, match="0"):
+            main(["data", "generate", DATASET, "--episodes", "5", "--seed", "2"])
+    return root
+
+
+@pytest.fixture
+def home(datasets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder, with that Minari folder."""
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(datasets))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def bc(home: Path, run: Callable[..., Outcome]) -> Path:
+    assert run("train", DATASET, "--agent", "bc", "--steps", 1).code == 0
+    return Path("runs/bc.zip")
+
+
+def as_process(*arguments: str, **given: str) -> subprocess.Popen[str]:
+    """Start a command as a user does, in ``home``."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "qdt_rl", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **given},
+    )
+
+
+COMMANDS = [
+    (),
+    ("quickstart",),
+    ("data",),
+    ("data", "list"),
+    ("data", "generate"),
+    ("data", "show"),
+    ("train",),
+    ("evaluate",),
+    ("compare",),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command, run):
+    for option in ("--help", "-h"):
+        outcome = run(*command, option)
+        assert (outcome.code, outcome.err) == (0, "")
+        assert "Usage:" in outcome.out
+
+
+def test_the_help_names_every_agent(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    words = run("train", "--help").out.replace(",", " ").replace(". ", " ").split()
+    assert set(AGENTS) <= set(words)
+
+
+def test_the_version_is_told(run):
+    assert run("--version").out.split() == ["qdt-rl", qdt_rl.__version__]
+
+
+def test_datasets_are_generated_listed_and_shown(run, home, datasets, tmp_path, monkeypatch):
+    assert f"{DATASET}" in run("data", "list").out
+    assert "here, 5 episodes" in run("data", "list").out
+    shown = run("data", "show", DATASET)
+    assert shown.code == 0
+    for text in ("QDTSynthetic-v0", "20 to 20", "100"):
+        assert text in shown.out
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "absent"))
+    assert "here" not in run("data", "list").out
+    made = run("data", "generate", DATASET, "qdt/synthetic/random-v0", "--episodes", 3)
+    assert made.out.splitlines() == [
+        f"{DATASET}: 3 episodes, 60 steps",
+        "qdt/synthetic/random-v0: 3 episodes, 60 steps",
+    ]
+    assert run("data", "generate", DATASET, "--episodes", 4, "--overwrite").out.startswith(f"{DATASET}: 4 ep")
+
+
+def test_agents_are_trained_resumed_evaluated_and_compared(run, home):
+    assert run("train", DATASET, "--agent", "dt", "--steps", 2, *SMALL).out.splitlines()[-2:] == [
+        "Wrote runs/dt.zip",
+        "Wrote runs/dt.csv",
+    ]
+    assert run("train", DATASET, "--resume", "runs/dt", "--steps", 1).out.splitlines()[-2:] == [
+        "Wrote runs/dt.zip",
+        "Wrote runs/dt-from-2.csv",
+    ]
+    trained = run("train", DATASET, "--agent", "bc", "--steps", 1, "--seed", 5, "--out", "mine/[b]bc")
+    assert trained.out.splitlines()[-2:] == ["Wrote mine/[b]bc.zip", "Wrote mine/[b]bc.csv"]
+    evaluated = run("evaluate", "runs/dt", "--episodes", 2, "--target", 50, "--target", -10, "--seed", 3)
+    assert [line for line in evaluated.out.splitlines() if line.startswith("Wrote")] == [
+        f"Wrote runs/evaluation/{name}"
+        for name in (
+            "scores.json",
+            "scores.csv",
+            "scores.md",
+            "scores_50.png",
+            "scores_-10.png",
+            "requested_returns.png",
+        )
+    ]
+    records = json.loads(Path("runs/evaluation/scores.json").read_text())
+    assert [(r["agent"], r["target_return"], r["seed"]) for r in records] == [("dt", 50, 3), ("dt", -10, 3)]
+    compared = run("compare", "runs/dt.zip", "mine/[b]bc", "--episodes", 2, "--out", "runs/both")
+    assert compared.code == 0
+    records = json.loads(Path("runs/both/scores.json").read_text())
+    assert [record["agent"] for record in records] == ["dt", "[b]bc", "random", "expert"]
+    assert "[b]bc" in compared.out
+    alone = run(
+        "compare", "runs/dt.zip", "--no-references", "--online", "PPO", "--online-steps", 1, "--episodes", 1
+    )
+    assert alone.code == 0
+    records = json.loads(Path("runs/comparison/scores.json").read_text())
+    assert [record["agent"] for record in records] == ["dt", "PPO"]
+    assert {record["low"] for record in records} == {None}
+
+
+def test_quickstart(run, home, monkeypatch):
+    monkeypatch.setattr("qdt_rl.experiments.quickstart.N_DATA_EPISODES", 5)
+    outcome = run("quickstart", "--steps", 1, "--episodes", 2, "--seed", 2)
+    assert outcome.code == 0
+    assert "It is there already: 5 episodes, seed 2." in outcome.out
+    lines = outcome.out.splitlines()
+    written = sorted(line.removeprefix("Wrote ") for line in lines if line.startswith("Wrote"))
+    assert written == sorted(str(path) for path in Path("runs/quickstart").iterdir())
+    assert {Path(path).name for path in written} >= {"scores.md", "scores.png", "requested_returns.png"}
+
+
+WRONG = [
+    (("train", "qdt/absent-v0"), "There is no dataset 'qdt/absent-v0' in "),
+    (("train", DATASET, "--agent", "dqt"), "Unknown agent 'dqt'; the agents are dt, "),
+    (("train", DATASET, "--agent", "bc", "--context-length", 2), "bc has no setting context_length; it has "),
+    (
+        ("train", DATASET, "--learning-rate", -1),
+        "learning_rate must be a positive number, but -1.0 was given.",
+    ),
+    (("train", DATASET, "--out", "file/agent"), "Nothing can be written to file: File exists."),
+    (("train", DATASET, "--resume", "absent.zip"), "There is no agent at absent.zip."),
+    (("data", "show", "qdt/absent-v0"), "There is no dataset 'qdt/absent-v0' in "),
+    (("data", "generate", "qdt/absent-v0"), "'qdt/absent-v0' cannot be generated. What can: "),
+    (("data", "generate", DATASET), f"'{DATASET}' exists already in "),
+    (("evaluate", "absent.zip"), "There is no agent at absent.zip."),
+    (("evaluate", "file"), "There is no agent at file.zip."),
+    (("evaluate", "text.zip"), "text.zip is not an agent of this library, or it is damaged: "),
+    (("compare", "a.zip", "b/a.zip"), "a would stand for two agents, which are named by their files; "),
+    (("quickstart", "--out", "file/runs"), "Nothing can be written to file/runs: Not a directory."),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"), WRONG, ids=[" ".join(map(str, arguments)) for arguments, _ in WRONG]
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(arguments, message, run, home):
+    Path("file").touch()
+    Path("text.zip").write_text("This is no archive.")
+    outcome = run(*arguments)
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.err.startswith(f"Error: {message}")
+    assert outcome.err.count("\n") == 1
+    assert sorted(path.name for path in home.iterdir()) == ["file", "text.zip"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ("--env", "Absent-v0"),
+            "env must be the id of a registered environment, but 'Absent-v0' was given: ",
+        ),
+        (
+            ("--env", "CartPole-v1"),
+            "bc was trained on observations and actions of shapes ((11,), (3,)), but ",
+        ),
+        (
+            ("--target", "nan"),
+            "target_return must be a finite number, or one for each episode (64), but nan ",
+        ),
+        (("--online", "DQN"), "algorithm must be one of ['PPO', 'SAC'], but 'DQN' was given."),
+        (("--out", "runs/bc.zip"), "Nothing can be written to runs/bc.zip: File exists."),
+    ],
+)
+def test_a_comparison_that_cannot_be_made(options, message, run, bc):
+    outcome = run("compare", bc, *options)
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.err.startswith(f"Error: {message}")
+    assert outcome.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("--agent", "bc"),
+        ("--seed", "0"),
+        ("--context-length", "9"),
+        ("--learning-rate", "1"),
+        ("--batch-size", "4"),
+    ],
+    ids=lambda given: given[0],
+)
+def test_settings_are_not_ignored_when_an_agent_is_trained_on(given, run, bc):
+    before = bc.read_bytes()
+    outcome = run("train", DATASET, "--resume", bc, *given)
+    assert outcome.code == 1
+    assert outcome.err == (
+        f"Error: --resume goes on with the agent's own settings: leave out {given[0]}, "
+        "or train a new agent.\n"
+    )
+    assert bc.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", DATASET, "--steps", "many"), "--steps"),
+        (("train", DATASET, "--steps", "0"), "--steps"),
+        (("evaluate", "a.zip", "--episodes", "-1"), "--episodes"),
+        (("evaluate", "a.zip", "--target", "much"), "--target"),
+        (("compare",), "agent"),
+        (("train",), "dataset"),
+        (("fit",), "No such command 'fit'"),
+        (("train", DATASET, "--lr", "1"), "No such option: --lr"),
+    ],
+)
+def test_a_wrong_option_is_named(arguments, message, run):
+    outcome = run(*arguments)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert message in outcome.err
+
+
+def test_an_error_of_the_file_system_is_one_line(run, bc, monkeypatch):
+    def fill_up(path, content):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr("qdt_rl.experiments.tables.write_whole", fill_up)
+    outcome = run("evaluate", bc, "--episodes", 1)
+    assert outcome.code == 1
+    assert outcome.err == "Error: [Errno 28] No space left on device: 'runs/evaluation/scores.json'\n"
+
+
+def test_a_pipe_gets_neither_colours_nor_progress_bars(home):
+    process = as_process("train", DATASET, "--agent", "bc", "--steps", "2")
+    out, err = process.communicate()
+    assert (process.returncode, err) == (0, "")
+    assert "\x1b" not in out
+    assert out.splitlines()[-2:] == ["Wrote runs/bc.zip", "Wrote runs/bc.csv"]
+
+
+def test_a_reader_that_has_seen_enough_gets_no_traceback(home):
+    process = as_process("data", "list", PYTHONUNBUFFERED="1")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert "Traceback" not in process.stderr.read()
+    process.stderr.close()
+    process.wait()
+
+
+def test_ctrl_c_ends_training_cleanly(home):
+    """The old file stays, and the log holds whole lines."""
+    Path("agent.zip").write_bytes(b"old")
+    process = as_process(
+        "train", DATASET, "--agent", "bc", "--steps", "2000000", "--out", "agent", PYTHONUNBUFFERED="1"
+    )
+    assert process.stdout is not None
+    process.stdout.readline()  # training is under way
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "Interrupted.\n")
+    assert sorted(path.name for path in home.iterdir()) == ["agent.csv", "agent.zip"]
+    assert Path("agent.zip").read_bytes() == b"old"
+    header, *rows = Path("agent.csv").read_text().splitlines()
+    assert {row.count(",") for row in rows} == {header.count(",")}
