@@ -127,6 +127,18 @@ def test_the_head_is_two_layers_with_the_exact_gelu_between():
     torch.testing.assert_close(head(states), expected, atol=1e-6, rtol=1e-5)
 
 
+def test_entanglement_has_the_strength_of_the_configuration():
+    """At strength zero the entanglement matrices do not matter; at another they do."""
+    for strength, matters in ((0.0, False), (0.7, True)):
+        model, inputs = small("qdt", entanglement_strength=strength), window()
+        before = model(*inputs)
+        with torch.no_grad():
+            for block in model.layers:
+                block.attention.output.entanglement_weight.mul_(2)
+        assert torch.equal(model(*inputs), before) is not matters
+        assert model.layers[0].attention.output.strength == strength
+
+
 def test_dropout_has_the_rate_of_the_configuration():
     assert small("qdt", dropout=0.25).dropout.n_dropped == 2**14
     model = small("qdt", dropout=0.0).train()
