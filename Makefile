@@ -1,7 +1,7 @@
 # Commands for a checkout; each makes the virtual environment .venv first if there is none.
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test docs lint types format check clean
+.PHONY: help install quickstart test docs lint types format check bench clean
 
 help:  ## list these commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -35,6 +35,13 @@ format: install  ## let ruff format the code, and mend what it can
 
 check:  ## what CI runs: style, types, tests
 	bash .ci/run
+
+PEERS ?= build/peers
+
+bench: install  ## the benchmark against d3rlpy and Hugging Face, which PEERS holds; results in runs/bench
+	test -d $(PEERS) || python3 tests/benchmarks/peers/make_peers_env.py $(PEERS)
+	.venv/bin/python -m tests.benchmarks --peers $(PEERS)
+	.venv/bin/python -m tests.benchmarks --peers $(PEERS) --scaling
 
 clean:  ## remove caches and results; .venv stays
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist runs
