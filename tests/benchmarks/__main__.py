@@ -90,7 +90,8 @@ def _about(arguments: argparse.Namespace, workers: dict[str, Worker]) -> dict[st
 def _announced(comparison: Comparison, workers: dict[str, Worker], arguments: argparse.Namespace) -> Measured:
     print(comparison.what, end=" … ", file=sys.stderr, flush=True)
     result = measure(comparison, workers, arguments.rounds, arguments.seconds)
-    print(result.row().ratio_text, file=sys.stderr)
+    worst = max(result.disturbances)
+    print(f"{result.row().ratio_text} (others took up to {worst:.0%} of the processors)", file=sys.stderr)
     return result
 
 
@@ -137,6 +138,7 @@ def _plain(result: Measured) -> dict[str, Any]:
         "seconds per unit": result.seconds,
         "unit": result.comparison.unit,
         "ratios": result.ratios,
+        "taken by other processes": result.disturbances,
         "facts": result.facts,
     }
 

@@ -1,13 +1,19 @@
 """What is compared with what, what is aimed at, and how a comparison is measured: in turns, pair by pair."""
 
+import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import ceil
 from statistics import median
 from typing import Any, Literal
 
-from tests.benchmarks.protocol import Worker
+from tests.benchmarks.protocol import Worker, busy_seconds
 from tests.benchmarks.report import Row
+
+QUIET = 0.05
+"""The share of the processors that other processes may take in a round."""
+N_PROCESSORS = os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -167,6 +173,7 @@ class Measured:
     seconds: dict[str, list[float]]
     facts: dict[str, dict[str, Any]]
     ratios: list[float]
+    disturbances: list[float] = field(default_factory=list)
 
     def row(self) -> Row:
         """Return the table's row, of medians."""
@@ -183,6 +190,9 @@ class Measured:
 def measure(comparison: Comparison, workers: Mapping[str, Worker], n_rounds: int, seconds: float) -> Measured:
     """Measure the sides in turns, round by round, so that what slows the machine slows them alike.
 
+    A round in which other processes took more than ``QUIET`` of the processors is repeated, as long as at
+    most half of all rounds are; then it counts. Each round's disturbance is kept with the result.
+
     Args:
         comparison: What to measure; sides whose worker is missing are left out.
         workers: Who is there, by name.
@@ -192,15 +202,26 @@ def measure(comparison: Comparison, workers: Mapping[str, Worker], n_rounds: int
     sides = [side for side in (comparison.ours, *comparison.others) if side.worker in workers]
     repetitions = {str(side): calibrate(workers[side.worker], side, seconds) for side in sides}
     result = Measured(comparison, {str(side): [] for side in sides}, {}, [])
-    for _ in range(n_rounds):
+    n_repeated = 0
+    while len(result.disturbances) < n_rounds:
+        start, busy = time.perf_counter(), busy_seconds()
+        answers = {
+            str(side): workers[side.worker].measure(side.job, repetitions[str(side)], side.options)
+            for side in sides
+        }
+        own = sum(answer.processor_seconds for answer in answers.values())
+        others = (busy_seconds() - busy - own) / ((time.perf_counter() - start) * N_PROCESSORS)
+        if others > QUIET and n_repeated < n_rounds:
+            n_repeated += 1
+            continue
+        result.disturbances.append(others)
         for side in sides:
-            n = repetitions[str(side)]
-            answer = workers[side.worker].measure(side.job, n, side.options)
-            result.seconds[str(side)].append(answer.seconds / (n * side.units))
-            result.facts[str(side)] = answer.facts
-        ours, *others = (result.seconds[str(side)][-1] for side in sides)
-        if others:
-            ratio = min(others) / ours
+            seconds_per_unit = answers[str(side)].seconds / (repetitions[str(side)] * side.units)
+            result.seconds[str(side)].append(seconds_per_unit)
+            result.facts[str(side)] = answers[str(side)].facts
+        ours, *rest = (result.seconds[str(side)][-1] for side in sides)
+        if rest:
+            ratio = min(rest) / ours
             result.ratios.append(ratio if comparison.better == "faster" else 1 / ratio)
     return result
 

@@ -27,9 +27,12 @@ class Job:
 
 
 class Answer(NamedTuple):
-    """Seconds of the repetitions asked for, facts of the job, and the process's peak memory so far in MB."""
+    """Seconds of the repetitions asked for, the same in processor time of all the worker's threads, facts of
+    the job, and the process's peak memory so far in MB.
+    """
 
     seconds: float
+    processor_seconds: float
     facts: dict[str, Any]
     peak_memory: float
 
@@ -50,11 +53,17 @@ def serve(library: Mapping[str, str], prepare: Mapping[str, Callable[..., Job]])
             key = json.dumps([request["job"], request["options"]], sort_keys=True)
             if key not in jobs:
                 jobs[key] = prepare[request["job"]](**request["options"])
-            start = time.perf_counter()
+            start, start_processor = time.perf_counter(), time.process_time()
             jobs[key].run(request["repetitions"])
-            seconds = time.perf_counter() - start
-            answer = Answer(seconds, jobs[key].facts, peak_memory())
+            seconds = time.perf_counter() - start, time.process_time() - start_processor
+            answer = Answer(*seconds, jobs[key].facts, peak_memory())
             print(json.dumps(answer._asdict()), file=answers, flush=True)
+
+
+def busy_seconds() -> float:
+    """Return how long the machine's processors have been busy since it started, all together."""
+    user, nice, system, _, _, irq, softirq, steal, *_ = map(int, Path("/proc/stat").read_text().split()[1:11])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def peak_memory() -> float:
