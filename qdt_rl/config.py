@@ -108,7 +108,7 @@ class TrainConfig:
         require(0 < self.learning_rate < inf, "learning_rate", "a positive number", self.learning_rate)
         require(is_whole(self.batch_size, 1), "batch_size", "a whole number of at least 1", self.batch_size)
         require(0 <= self.weight_decay < inf, "weight_decay", "a number of at least 0", self.weight_decay)
-        require(self.max_grad_norm > 0, "max_grad_norm", "a positive number", self.max_grad_norm)
+        require(0 < self.max_grad_norm < inf, "max_grad_norm", "a positive number", self.max_grad_norm)
         require(
             is_whole(self.warmup_steps, 0), "warmup_steps", "a whole number of at least 0", self.warmup_steps
         )

@@ -1,6 +1,6 @@
 """Progress bars for long work: on a terminal, and nowhere else."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import TypeVar
 
 from rich.console import Console
@@ -16,7 +16,7 @@ from rich.progress import (
 T = TypeVar("T")
 
 
-def track(items: Iterable[T], total: int, description: str, enabled: bool = True) -> Iterator[T]:
+def track(items: Iterable[T], total: int, description: str, enabled: bool = True) -> Generator[T, None, None]:
     """Yield ``items``, and show how many of ``total`` are done and how long the rest will take.
 
     Args:

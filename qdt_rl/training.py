@@ -56,8 +56,8 @@ def resolve_precision(precision: Precision, device_type: str) -> Precision:
     if device_type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     elif device_type == "cpu":
-        capabilities = torch.cpu.get_capabilities()
-        native = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+        capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+        native = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
     else:
         native = False
     return "bf16-mixed" if native else "32"
@@ -65,7 +65,7 @@ def resolve_precision(precision: Precision, device_type: str) -> Precision:
 
 def require_device(device: str) -> None:
     """Raise a ConfigError unless this machine has ``device``."""
-    if device.startswith("cuda"):
+    if device == "cuda":
         is_here = torch.cuda.is_available()
     else:
         is_here = device in ("auto", "cpu") or (device == "mps" and torch.backends.mps.is_available())
@@ -130,7 +130,7 @@ class Trainer:
         return state
 
     def load_tensors(self, state: dict[str, Tensor], n_updates: int) -> None:
-        """Take up a run where ``tensors`` described it.
+        """Take up a run where ``tensors`` described it, but for the weights, which are the model's to load.
 
         Raises:
             CheckpointError: If a tensor is missing or unknown, or has another shape.
@@ -141,7 +141,6 @@ class Trainer:
             raise CheckpointError(f"The saved training state does not fit this agent: {error}") from error
 
     def _load_tensors(self, state: dict[str, Tensor], n_updates: int) -> None:
-        self.model.load_state_dict(below("model.", state))
         for name, parameter in self.model.named_parameters():
             if n_updates == 0:
                 break

@@ -14,7 +14,7 @@ from qdt_rl.data.windows import Windows
 from qdt_rl.errors import CheckpointError, ConfigError, DivergenceError
 from qdt_rl.model.transformer import DecisionTransformer, is_matrix
 from qdt_rl.model.variants import VARIANTS, model_config
-from qdt_rl.training import Trainer, masked_mse, resolve_precision, train
+from qdt_rl.training import Trainer, below, masked_mse, resolve_precision, train
 
 GOLDEN = Path(__file__).parent / "golden_training.json"
 S, A, K = 5, 2, 7
@@ -156,6 +156,7 @@ def test_a_run_goes_on_from_its_tensors_to_the_same_bytes():
     saved, state = weights(whole), sampler.state
     expected = list(train(whole, sampler, 4))
     resumed, fresh = run(seed=9)
+    resumed.model.load_state_dict(below("model.", saved))
     resumed.load_tensors(saved, 4)
     fresh.state = state
     assert list(train(resumed, fresh, 4)) == expected
@@ -196,6 +197,8 @@ def test_precision_follows_the_processor(monkeypatch):
     for capable, expected in ((True, "bf16-mixed"), (False, "32")):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda capable=capable: {"avx512_bf16": capable})
         assert resolve_precision("auto", "cpu") == expected
+    monkeypatch.delattr(torch.cpu, "get_capabilities")  # a torch that does not tell
+    assert resolve_precision("auto", "cpu") == "32"
     assert resolve_precision("32", "cpu") == "32"
     assert resolve_precision("bf16-mixed", "cpu") == "bf16-mixed"
 

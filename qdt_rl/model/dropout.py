@@ -12,7 +12,7 @@ class Dropout(nn.Module):
 
     Sixty-four random bits serve four elements: on a CPU several times cheaper than a Bernoulli draw for
     each. The rate is rounded to a multiple of 2⁻¹⁶, and the survivors are scaled by the rounded rate, so
-    that the expectation is exact.
+    that the expectation is exact (in bfloat16, to its rounding).
 
     One instance serves a whole model. It draws only in training mode.
 

@@ -49,7 +49,7 @@ class Scaling(nn.Module):
             action_high: (A,), the upper bounds.
         """
         mean, std = observations.mean(axis=0, dtype=np.float64), observations.std(axis=0, dtype=np.float64)
-        varies = std > 1e-6 * np.maximum(1.0, np.abs(mean))
+        varies = observations.max(axis=0) > observations.min(axis=0)
         self.observation_mean.copy_(torch.from_numpy(mean))
         self.observation_std.copy_(torch.from_numpy(np.where(varies, std, 1.0)))
         self.action_low.copy_(torch.from_numpy(action_low))

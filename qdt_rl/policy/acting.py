@@ -16,12 +16,12 @@ from qdt_rl.policy.history import History
 
 @dataclass(frozen=True, eq=False)
 class Memory:
-    """What an actor has computed of the episodes under way.
+    """What an actor has computed of the episodes under way; the history alone says the same, more slowly.
 
     Attributes:
         actor: Whose weights computed it.
         cache: Keys and values.
-        n_steps: (B,), the timesteps in each row's context.
+        n_steps: (B,), the timesteps of each row in the cache.
     """
 
     actor: "Actor"
@@ -34,6 +34,10 @@ class ActingState(NamedTuple):
 
     history: History
     memory: Memory | None
+
+    def __reduce__(self) -> tuple[type["ActingState"], tuple[History, None]]:
+        """Copy and pickle without the memory, which is large and belongs to one policy in one process."""
+        return ActingState, (self.history, None)
 
 
 class Actor:
@@ -59,7 +63,7 @@ class Actor:
         self._bfloat16 = bfloat16
         if bfloat16:
             for module in self._model.modules():
-                if isinstance(module, nn.Linear):  # norms and embeddings stay in float32
+                if isinstance(module, nn.Linear):  # norms and the timestep table stay in float32
                     module.bfloat16()
 
     def is_current(self, model: DecisionTransformer) -> bool:
@@ -89,9 +93,9 @@ class Actor:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
             if self._sliding_window:
                 return self._unscaled(self._read_window(history)), None
-            memory = self._with_room(memory, history)
-            states, cache = extend(self._model, memory.cache, self._newest_tokens(history))
-            return self._unscaled(states), Memory(self, cache, memory.n_steps + 1)
+            cache = self._remember(memory, history)
+            states, cache = extend(self._model, cache, self._newest_tokens(history))
+            return self._unscaled(states), Memory(self, cache, history.context_lengths)
 
     def _read_window(self, history: History) -> Float[Tensor, "batch d_model"]:
         """Return the newest state tokens, from whole windows."""
@@ -101,22 +105,20 @@ class Actor:
         newest: Tensor = self._model.norm(tokens[np.arange(len(lengths)), 3 * lengths - 2])
         return newest
 
-    def _with_room(self, memory: Memory | None, history: History) -> Memory:
-        """Return the memory of the timesteps before the newest, in which every row has room for one more."""
-        context_length, past = self._model.config.context_length, history.lengths - 1
+    def _remember(self, memory: Memory | None, history: History) -> KeyValueCache:
+        """Return the cache of each row's context before the newest timestep."""
+        n_steps = history.context_lengths - 1
         if memory is None or memory.actor is not self:
-            cache = KeyValueCache.empty(
-                self._model, len(past), 6 * context_length
-            )  # twice what a row can hold
-            memory = Memory(self, cache, np.full(len(past), context_length, np.int64))
-        n_steps = np.where(past == 0, 0, memory.n_steps)
-        n_steps = np.where(n_steps == context_length, np.minimum(past, context_length // 2), n_steps)
-        renewed = (n_steps > 0) & (memory.n_steps == context_length)
-        cache = (
-            self._renew(memory.cache, history, renewed, n_steps[renewed]) if renewed.any() else memory.cache
-        )
-        blind = cache.end + 1  # the first tokens of an episode have no action before them
-        return Memory(self, replace(cache, starts=np.where(n_steps == 0, blind, cache.starts)), n_steps)
+            n_columns = 6 * self._model.config.context_length  # twice what a row can hold
+            cache = KeyValueCache.empty(self._model, len(n_steps), n_columns)
+            held = np.zeros_like(n_steps)
+        else:
+            cache, held = memory.cache, memory.n_steps
+        renewed = (n_steps > 0) & (n_steps != held)
+        if renewed.any():
+            cache = self._renew(cache, history, renewed, n_steps[renewed])
+        blind = cache.end + 1  # the first tokens of a context have no action before them
+        return replace(cache, starts=np.where(n_steps == 0, blind, cache.starts))
 
     def _renew(
         self,
@@ -128,9 +130,8 @@ class Actor:
         """Compute some rows anew from their ``n_steps`` timesteps before the newest."""
         tokens, _ = self._embed(history.past_windows(rows, n_steps))
         keys, values = keys_and_values(self._model, tokens)
-        return cache.replace_rows(
-            rows, keys, values, 3 * n_steps - 1
-        )  # the last action follows with the next step
+        n_tokens = 3 * n_steps - 1  # the last action comes with the next step
+        return cache.replace_rows(rows, keys, values, n_tokens)
 
     def _newest_tokens(self, history: History) -> Float[Tensor, "batch 3 d_model"]:
         scaling = self._model.scaling

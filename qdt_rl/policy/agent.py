@@ -1,5 +1,6 @@
 """``QDTPolicy``: the Quantum Decision Transformer and its ablations as an agent."""
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ from jaxtyping import Float32
 
 from qdt_rl.config import ModelConfig, Precision, TrainConfig
 from qdt_rl.data.trajectories import Trajectories
-from qdt_rl.errors import InputError
+from qdt_rl.errors import ConfigError, InputError
 from qdt_rl.model.transformer import DecisionTransformer
 from qdt_rl.model.variants import model_config
 from qdt_rl.policy.acting import ActingState, Actor
@@ -73,7 +74,10 @@ class QDTPolicy(OfflinePolicy):
         }
         self.variant = variant
         self.sliding_window = sliding_window
-        self._actor: tuple[int, Actor] | None = None  # with the number of updates that it has seen
+        self._actor: tuple[tuple[int, bool], Actor] | None = None  # with what it was made for
+        self._acting_lock = threading.Lock()
+        if "context_length" in (policy_kwargs or {}):
+            raise ConfigError("Give context_length as an argument of its own, not in policy_kwargs.")
         self.policy_kwargs = {"context_length": context_length, **(policy_kwargs or {})}
         model_config(
             variant, 1, 1, **self.policy_kwargs
@@ -110,12 +114,12 @@ class QDTPolicy(OfflinePolicy):
         return actions, ActingState(history.act(actions), memory)
 
     def _current_actor(self) -> Actor:
-        n_updates, actor = self._actor or (0, None)
-        if actor is None or n_updates != self.num_timesteps or not actor.is_current(self.model):
-            bfloat16 = self.train_config.precision == "bf16-mixed"
-            actor = Actor(self.model, self.sliding_window, bfloat16)
-            self._actor = self.num_timesteps, actor
-        return actor
+        made_for = self.num_timesteps, self.sliding_window
+        with self._acting_lock:
+            if self._actor is None or self._actor[0] != made_for or not self._actor[1].is_current(self.model):
+                bfloat16 = self.train_config.precision == "bf16-mixed"
+                self._actor = made_for, Actor(self.model, self.sliding_window, bfloat16)
+            return self._actor[1]
 
     def _check_state(self, state: ActingState | None, n_rows: int) -> ActingState:
         config = self.model.config

@@ -3,6 +3,7 @@
 import copy
 import uuid
 from abc import abstractmethod
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
@@ -16,9 +17,16 @@ from qdt_rl.config import TrainConfig, is_whole, require
 from qdt_rl.data.minari_reader import check_spaces, load_dataset, read_trajectories, reference_scores
 from qdt_rl.data.sampler import WindowSampler
 from qdt_rl.data.trajectories import Trajectories
-from qdt_rl.errors import CheckpointError, DatasetError, NotFittedError
+from qdt_rl.errors import CheckpointError, DatasetError, InputError, NotFittedError
 from qdt_rl.model.base import ActionModel
-from qdt_rl.policy.checkpoint import agent_path, box_from_tensors, box_to_tensors, read_agent, write_agent
+from qdt_rl.policy.checkpoint import (
+    agent_path,
+    as_json,
+    box_from_tensors,
+    box_to_tensors,
+    read_agent,
+    write_agent,
+)
 from qdt_rl.policy.inputs import ActingInput, read_input
 from qdt_rl.policy.run import SavedRun, TrainingRun
 from qdt_rl.policy.sb3_face import SB3Face
@@ -76,7 +84,7 @@ class OfflinePolicy(SB3Face):
         self.reference_scores: tuple[float, float] | None = None
         self.best_return: float | None = None
         self.env_id: str | None = None
-        self._settings = settings
+        self._settings = as_json(settings)
         self._identity = uuid.uuid4().hex
         self._run: TrainingRun | None = None  # comes with the model
 
@@ -137,11 +145,11 @@ class OfflinePolicy(SB3Face):
         _ = self.logger  # a run's log begins before its first update
         hooks.init_callback(self)  # type: ignore[arg-type]  # SB3 names its own base class; we have what it reads
         hooks.on_training_start({"self": self, "total_timesteps": self.num_timesteps + n_steps}, {})
-        updates = track(train(trainer, sampler, n_steps), n_steps, "Training", progress_bar)
-        for update in self._logged(updates, log_interval):
-            hooks.update_locals({"update": update})
-            if not hooks.on_step():
-                break
+        with closing(track(train(trainer, sampler, n_steps), n_steps, "Training", progress_bar)) as updates:
+            for update in self._logged(updates, log_interval):
+                hooks.update_locals({"update": update})
+                if not hooks.on_step():
+                    break
         hooks.on_training_end()
         return self
 
@@ -173,6 +181,10 @@ class OfflinePolicy(SB3Face):
         self._require_fit("act")
         given = read_input(observation, target_return, episode_start, self.observation_space.shape[0])
         actions, state = self._act(given, state)
+        if not np.isfinite(actions).all():
+            raise InputError(
+                "The actions are not finite: the observation or the target return is far too large."
+            )
         actions = np.clip(actions, self.action_space.low, self.action_space.high).astype(
             self.action_space.dtype
         )
@@ -209,7 +221,7 @@ class OfflinePolicy(SB3Face):
         try:
             policy = cls(**{**content["settings"], "device": device})
             policy._restore(content, tensors)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:
             if isinstance(error, CheckpointError):
                 raise
             raise CheckpointError(f"{path} does not describe a {cls.__name__}: {error}") from error

@@ -6,6 +6,7 @@ that the same agent gives the same bytes.
 
 import io
 import json
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from qdt_rl.errors import CheckpointError
+from qdt_rl.errors import CheckpointError, ConfigError
 from qdt_rl.files import write_whole
 
 FORMAT = "qdt_rl agent"
@@ -30,6 +31,29 @@ def agent_path(path: str | Path) -> Path:
     """Return ``path`` with ``.zip`` if it has no suffix, as SB3 does."""
     path = Path(path)
     return path if path.suffix else path.with_suffix(".zip")
+
+
+def as_json(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings as JSON will give them back: numbers of NumPy's as Python's, paths as text.
+
+    Raises:
+        ConfigError: If JSON cannot hold one.
+    """
+    try:
+        copied: dict[str, Any] = json.loads(json.dumps(settings, default=_plain, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"Settings must be finite numbers, texts, lists and dicts of such: {error}."
+        ) from error
+    return copied
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"{value!r} is a {type(value).__name__}")
 
 
 def write_agent(path: Path, content: dict[str, Any], tensors: dict[str, Tensor]) -> None:
@@ -69,17 +93,13 @@ def read_agent(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
                 )
             content = json.loads(_member(archive, _JSON, _MAX_JSON_BYTES))
             tensors = load(_member(archive, _TENSORS, path.stat().st_size))
-    except (
-        zipfile.BadZipFile,
-        SafetensorError,
-        NotImplementedError,
-        EOFError,
-        ValueError,
-        RecursionError,
-    ) as error:
+    except (zipfile.BadZipFile, SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{foreign}, or it is damaged: {error}") from error
+    for name, tensor in tensors.items():
+        if name.startswith(("model.", "optimizer.")) and not tensor.isfinite().all():
+            raise CheckpointError(f"{path} is damaged: {name} holds values that are not finite.")
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{foreign}: its {_JSON} does not say so.")
     if content.get("format_version") != FORMAT_VERSION:

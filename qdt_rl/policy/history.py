@@ -1,6 +1,6 @@
 """What an acting policy remembers of the episodes under way: a value, never changed in place."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
@@ -20,6 +20,7 @@ class History:
         actions: (B, K, A); the newest is zero until the policy has chosen it.
         timesteps: (B, K), steps of the episode from 0.
         lengths: (B,), how many of the K timesteps are filled.
+        context_lengths: (B,), how many of them the newest action was computed from.
     """
 
     owner: str
@@ -28,6 +29,7 @@ class History:
     actions: Float32[np.ndarray, "batch context action"]
     timesteps: Int64[np.ndarray, "batch context"]
     lengths: Int64[np.ndarray, " batch"]
+    context_lengths: Int64[np.ndarray, " batch"]
 
     @classmethod
     def empty(
@@ -41,6 +43,7 @@ class History:
             np.zeros((*shape, observation_size), np.float32),
             np.zeros((*shape, action_size), np.float32),
             np.full(shape, -1, np.int64),
+            np.zeros(n_rows, np.int64),
             np.zeros(n_rows, np.int64),
         )
 
@@ -70,14 +73,20 @@ class History:
             _shift_in(self.actions, np.zeros_like(self.actions[:, -1])),
             _shift_in(self.timesteps, timesteps),
             np.minimum(lengths + 1, self.timesteps.shape[1]),
+            self._next_context(lengths),
         )
+
+    def _next_context(self, past: Int64[np.ndarray, " batch"]) -> Int64[np.ndarray, " batch"]:
+        """Count the newest timestep in; a context that is full keeps the newer half of the past only."""
+        longest = self.timesteps.shape[1]
+        kept = np.where(self.context_lengths == longest, longest // 2, self.context_lengths)
+        context_lengths: Int64[np.ndarray, " batch"] = np.minimum(kept, past) + 1
+        return context_lengths
 
     def act(self, actions: Float32[np.ndarray, "batch action"]) -> "History":
         """Return the history in which the newest timestep has its action."""
         chosen = np.concatenate([self.actions[:, :-1], actions[:, None]], axis=1)
-        return History(
-            self.owner, self.returns_to_go, self.observations, chosen, self.timesteps, self.lengths
-        )
+        return replace(self, actions=chosen)
 
     def windows(self) -> Windows:
         """Return the (B, K) windows that end at each row's newest timestep, as training builds them."""

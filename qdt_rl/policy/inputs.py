@@ -42,6 +42,8 @@ def read_input(
             f"Expected an observation of shape ({observation_size},) or (n, {observation_size}), "
             f"but one of shape {observations.shape} came."
         )
+    if len(observations) == 0:
+        raise InputError("Expected at least one observation, but an empty batch came.")
     observations = observations.reshape(-1, observation_size)
     n_rows = len(observations)
     targets = (
@@ -75,6 +77,8 @@ def _numbers(name: str, value: Any) -> Float32[np.ndarray, "..."]:
         given = np.asarray(value)
     except ValueError as error:
         raise InputError(f"{name} must be an array of numbers, but its rows differ in length.") from error
+    except (TypeError, RuntimeError) as error:
+        raise InputError(f"{name} must be an array of numbers: {error}") from error
     if given.dtype.kind not in "fiu":
         raise InputError(f"{name} must be an array of numbers, but has dtype {given.dtype}.")
     with np.errstate(over="ignore"):
@@ -86,7 +90,7 @@ def _numbers(name: str, value: Any) -> Float32[np.ndarray, "..."]:
 
 
 def _rows(name: str, values: np.ndarray, n_rows: int) -> np.ndarray:
-    if values.size not in (1, n_rows) or values.ndim > 2:
+    if values.shape not in ((), (1,), (n_rows,), (n_rows, 1)):
         raise InputError(
             f"{name} must be one value or one for each of {n_rows} rows, but has shape {values.shape}."
         )

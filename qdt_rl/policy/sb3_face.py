@@ -37,12 +37,15 @@ class SB3Face(ABC):
         self.verbose = verbose
         self.tensorboard_log = tensorboard_log
         self._logger: Logger | None = None
-        self._logger_was_given = False
 
     @property
     @abstractmethod
     def num_timesteps(self) -> int:
         """Updates so far, under the name that SB3's callbacks read."""
+
+    @abstractmethod
+    def _require_fit(self, verb: str) -> None:
+        """Raise NotFittedError before ``fit``."""
 
     @property
     def logger(self) -> "Logger":
@@ -70,7 +73,6 @@ class SB3Face(ABC):
         start = perf_counter()
         for update in updates:
             recent.append(update)
-            yield update
             if self.num_timesteps % log_interval == 0:
                 for name, values in zip(Update._fields, zip(*recent, strict=True), strict=True):
                     self.logger.record(f"train/{name}", float(np.mean(values)))
@@ -78,11 +80,13 @@ class SB3Face(ABC):
                 self.logger.record("time/updates_per_second", len(recent) / (perf_counter() - start))
                 self.dump_logs()
                 recent, start = [], perf_counter()
+            yield update
 
     def get_env(self) -> "ReturnConditionedVecEnv":
         """Return the dataset's spaces in an environment without steps: there is none to train in."""
         from qdt_rl.policy.callbacks import offline_env
 
+        self._require_fit("name its spaces")
         return offline_env(self.observation_space, self.action_space)
 
     def get_vec_normalize_env(self) -> None:
@@ -91,6 +95,7 @@ class SB3Face(ABC):
 
     def get_parameters(self) -> dict[str, dict[str, Any]]:
         """Return ``{"policy": state_dict}``, weights and scales by name."""
+        self._require_fit("give parameters")
         return {"policy": self.model.state_dict()}
 
     def set_parameters(self, parameters: dict[str, dict[str, Any]], exact_match: bool = True) -> None:
@@ -103,6 +108,7 @@ class SB3Face(ABC):
         Raises:
             InputError: If a name is missing or unknown, or a shape does not fit; nothing is loaded then.
         """
+        self._require_fit("take parameters")
         if set(parameters) != {"policy"}:
             raise InputError(f"Expected parameters of 'policy' alone, but got those of {sorted(parameters)}.")
         before = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}

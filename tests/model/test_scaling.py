@@ -17,6 +17,15 @@ def test_observations_are_standardised_and_a_constant_feature_is_only_centred():
     torch.testing.assert_close(scaled, torch.tensor([[0.0, 0.0], [5 / 5**0.5, 1.5]]))
 
 
+def test_a_feature_that_varies_by_very_little_is_seen():
+    observations = np.array([[0.0], [1e-7]], np.float32)
+    scaling = Scaling(1, 1)
+    scaling.fit(observations, np.ones(2, np.float32), np.array([-1.0]), np.array([1.0]))
+    torch.testing.assert_close(
+        scaling.observations(torch.from_numpy(observations)), torch.tensor([[-1.0], [1.0]])
+    )
+
+
 def test_a_feature_that_varies_little_is_standardised_all_the_same():
     """A ten-thousandth of its mean, over enough steps for float32 sums to lose it."""
     observations = np.tile(np.array([[1e4 - 1], [1e4 + 1]], np.float32), (50_000, 1))

@@ -201,6 +201,10 @@ def test_the_same_policy_saves_the_same_bytes(fitted, tmp_path):
 def test_a_policy_that_was_never_fitted_says_so(tmp_path):
     with pytest.raises(NotFittedError, match=r"cannot act yet: call fit\(dataset\) first"):
         new_policy().predict(np.zeros(S), 1.0)
+    with pytest.raises(NotFittedError, match="cannot give parameters yet"):
+        new_policy().get_parameters()
+    with pytest.raises(NotFittedError, match="cannot name its spaces yet"):
+        new_policy().get_env()
     with pytest.raises(NotFittedError, match="cannot be saved yet"):
         new_policy().save(tmp_path / "agent.zip")
 
@@ -215,6 +219,62 @@ def test_every_random_stream_follows_the_seed(dataset):
     assert not torch.equal(
         tensors["model.embedding.timestep.weight"], other_tensors["model.embedding.timestep.weight"]
     )
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_state_or_a_policy_may_be_copied_at_any_step(fitted, copied):
+    """The context of a row is part of the state, not of whoever computes it."""
+    rng, states = np.random.default_rng(0), [None, None, None]
+    twin = copied(fitted)
+    for step in range(14):
+        observation, target = rng.normal(size=(2, S)), 5.0 - step
+        starts = np.array([False, step == 6])
+        expected, states[0] = fitted.predict(observation, target, states[0], starts)
+        from_copy, states[1] = fitted.predict(observation, target, copied(states[1]), starts)
+        of_either, states[2] = (fitted, twin)[step % 2].predict(observation, target, states[2], starts)
+        np.testing.assert_allclose(from_copy, expected, atol=4e-6)
+        np.testing.assert_allclose(of_either, expected, atol=4e-6)
+    assert len(pickle.dumps(states[0])) < 5_000
+
+
+def test_the_window_may_be_switched_between_steps(dataset):
+    policy = new_policy().fit(dataset, 12)
+    expected = new_policy(sliding_window=True).fit(dataset, 12)
+    policy.predict(np.zeros(S), 1.0)
+    policy.sliding_window = True
+    np.testing.assert_array_equal(play(policy), play(expected))
+    policy.sliding_window = False
+    assert not np.array_equal(play(policy), play(expected))
+
+
+def test_weights_set_after_loading_are_trained_on(fitted, dataset, tmp_path):
+    fitted.save(tmp_path / "agent.zip")
+    loaded, other = QDTPolicy.load(tmp_path / "agent.zip"), new_policy(seed=5).fit(dataset, 1)
+    loaded.set_parameters(other.get_parameters())
+    loaded.fit(dataset, 1)
+    for got, expected in zip(loaded.model.parameters(), other.model.parameters(), strict=True):
+        torch.testing.assert_close(got, expected, atol=1e-3, rtol=0)
+
+
+def test_actions_that_would_not_be_finite_are_refused(fitted):
+    with pytest.raises(
+        InputError, match="The actions are not finite: the observation or the target return is far"
+    ):
+        fitted.predict(np.full(S, 3e38), 3e38)
+
+
+def test_an_error_in_a_callback_closes_the_progress_bar_and_leaves_a_policy_that_trains_on(dataset):
+    policy = new_policy()
+
+    def fail(locals_, _):
+        if policy.num_timesteps == 3:
+            raise KeyError("a callback of the user's")
+        return True
+
+    with pytest.raises(KeyError):
+        policy.fit(dataset, 10, callback=fail, progress_bar=True)
+    policy.fit(dataset, 3)
+    assert_same_run(policy, new_policy().fit(dataset, 6))
 
 
 def test_weights_set_after_loading_are_saved(fitted, dataset, tmp_path):
@@ -278,6 +338,10 @@ def test_a_missing_dataset_is_named(minari_root):
     [
         (lambda: QDTPolicy(variant="qtd"), "Unknown variant 'qtd'; the variants are dt, q-attention"),
         (lambda: QDTPolicy(policy_kwargs={"heads": 2}), "Unknown model setting heads"),
+        (
+            lambda: QDTPolicy(policy_kwargs={"context_length": 3}),
+            "Give context_length as an argument of its own",
+        ),
         (lambda: QDTPolicy(context_length=0), "context_length must be a whole number of at least 1"),
         (lambda: QDTPolicy(learning_rate=-1.0), "learning_rate must be a positive number, but -1.0"),
         (lambda: QDTPolicy(seed=-1), "seed must be a whole number of at least 0, but -1"),

@@ -3,12 +3,13 @@ import os
 import pickle
 import zipfile
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save
 
 from qdt_rl.baselines.behavior_cloning import BehaviorCloning
-from qdt_rl.errors import CheckpointError
+from qdt_rl.errors import CheckpointError, ConfigError
 from qdt_rl.policy.agent import QDTPolicy
 from qdt_rl.policy.checkpoint import read_agent, write_agent
 
@@ -140,3 +141,22 @@ def test_content_that_does_not_describe_an_agent_is_refused(change, message, dat
     rewrite(path, agent__json=json.dumps(content).encode())
     with pytest.raises(CheckpointError, match=rf"does not describe a QDTPolicy: (?s:.*){message}"):
         QDTPolicy.load(path)
+
+
+def test_weights_that_are_not_finite_are_refused(dataset, tmp_path):
+    policy = QDTPolicy(policy_kwargs={"d_model": 8, "n_heads": 1}).fit(dataset, 1)
+    with torch.no_grad():
+        policy.model.norm.bias[3] = torch.nan
+    policy.save(tmp_path / "agent.zip")
+    with pytest.raises(CheckpointError, match=r"model\.norm\.bias holds values that are not finite"):
+        QDTPolicy.load(tmp_path / "agent.zip")
+
+
+def test_settings_are_kept_as_json_gives_them_back(dataset, tmp_path):
+    """NumPy's numbers and paths are plain ones in the file, and what cannot be kept is refused at once."""
+    sizes = {"d_model": 8, "n_heads": 1}
+    policy = QDTPolicy(sliding_window=np.bool_(True), verbose=np.int64(0), policy_kwargs=sizes)
+    policy.fit(dataset, 1).save(tmp_path / "agent.zip")
+    assert QDTPolicy.load(tmp_path / "agent.zip").sliding_window is True
+    with pytest.raises(ConfigError, match="Settings must be finite numbers, texts, lists and dicts"):
+        QDTPolicy(verbose={1})

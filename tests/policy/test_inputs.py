@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from qdt_rl.errors import InputError
 from qdt_rl.policy.inputs import read_input
@@ -48,6 +49,8 @@ def test_episode_starts_are_none_one_or_a_row_each():
         (np.array([[0, 1, 2], [3, np.nan, 5]]), r"must be finite in float32, but is nan at index \(1, 1\)"),
         (np.array([0, 1, np.inf]), r"must be finite in float32, but is inf at index \(2,\)"),
         (np.array([0, 1, 1e39]), r"must be finite in float32, but is 1e\+39 at index \(2,\)"),
+        (np.zeros((0, 3)), "Expected at least one observation, but an empty batch came"),
+        (torch.zeros(3, requires_grad=True), "The observation must be an array of numbers: Can't call numpy"),
         (
             {"observation": np.zeros(3)},
             r"must have the keys \['observation', 'return_to_go'\], but has \['obs",
@@ -67,6 +70,10 @@ def test_observations_that_do_not_fit_are_refused(observation, message):
         (
             [1.0, 2.0, 3.0],
             r"The target return must be one value or one for each of 2 rows, but has shape \(3,\)",
+        ),
+        (
+            np.zeros((1, 2)),
+            r"The target return must be one value or one for each of 2 rows, but has shape \(1, 2\)",
         ),
         ("much", "The target return must be an array of numbers, but has dtype <U4"),
     ],
