@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from qdt_rl.errors import ConfigError, QDTError
@@ -75,7 +75,7 @@ def list_datasets() -> None:
     """List the datasets of the local Minari folder, and those that can be generated."""
     from qdt_rl.experiments.datasets import known_datasets
 
-    table = Table("dataset", "state")
+    table = Table(Column("dataset", overflow="fold"), "state")  # an id that is cut cannot be copied
     for dataset_id, state in known_datasets():
         table.add_row(Text(dataset_id), state)
     console.print(table)
@@ -198,8 +198,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: Always: 0 if all went well, 1 after an error, 2 after a wrong option, 130 after Ctrl-C.
     """
-    # Threads that wait busily bring a machine with other work to a halt: an acting step of 64 rows took 188 ms
-    # beside one other process, and 14 ms so. Read by OpenMP when torch is loaded, which is later.
+    # Threads that wait busily bring a machine with other work to a halt: an acting step of 64 rows took
+    # 188 ms beside one other process, and 14 ms so. OpenMP reads this when torch is loaded, which is later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app(arguments)
@@ -261,5 +261,6 @@ def _print(text: str) -> None:
 
 
 def _print_error(error: Exception) -> None:
-    text = " ".join(str(error).split())
+    is_about_a_file = isinstance(error, OSError) and error.filename is not None
+    text = f"{error.filename}: {error.strerror}." if is_about_a_file else " ".join(str(error).split())
     errors.print(Text.assemble(("Error: ", "bold red"), text), highlight=False, soft_wrap=True)
