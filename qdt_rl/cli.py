@@ -261,6 +261,7 @@ def _print(text: str) -> None:
 
 
 def _print_error(error: Exception) -> None:
-    is_about_a_file = isinstance(error, OSError) and error.filename is not None
-    text = f"{error.filename}: {error.strerror}." if is_about_a_file else " ".join(str(error).split())
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.filename is not None:
+        text = f"{error.filename}: {error.strerror}."
     errors.print(Text.assemble(("Error: ", "bold red"), text), highlight=False, soft_wrap=True)

@@ -290,7 +290,14 @@ def test_an_error_of_the_file_system_is_one_line(run, bc, monkeypatch):
     monkeypatch.setattr("qdt_rl.experiments.tables.write_whole", fill_up)
     outcome = run("evaluate", bc, "--episodes", 1)
     assert outcome.code == 1
-    assert outcome.err == "Error: [Errno 28] No space left on device: 'runs/evaluation/scores.json'\n"
+    assert outcome.err == "Error: runs/evaluation/scores.json: No space left on device.\n"
+
+
+def test_ids_are_whole_in_a_narrow_terminal(run, home, monkeypatch):
+    monkeypatch.setattr("qdt_rl.cli.console._width", 50)
+    listed = run("data", "list").out
+    assert "…" not in listed
+    assert max(map(len, listed.splitlines())) <= 50
 
 
 def test_a_pipe_gets_neither_colours_nor_progress_bars(home):

@@ -73,8 +73,9 @@ def run_quickstart(folder: Path, n_steps: int, n_episodes: int, seed: int, conso
     console.print(rich_table(scores, f"{n_episodes} episodes, asked for the best return in the data"))
     console.print(requested_table(requested, f"{few} episodes for each return asked for"))
 
-    plot_returns(scores, folder / "scores.png", f"{n_episodes} episodes, {best:.0f} asked for; {DATASET}")
-    title = "The return that is asked for, and the return that comes"
+    title = f"{DATASET}, one training seed: {n_episodes} episodes, {best:.0f} asked for"
+    plot_returns(scores, folder / "scores.png", title)
+    title = f"{DATASET}, one training seed: the return that is asked for"
     expert = next(score for score in scores if score.agent == "expert")
     plot_requested_returns(requested, folder / "requested_returns.png", title, expert, episode_returns)
     manifest = _manifest(dataset, n_steps, seed, seconds)

@@ -91,7 +91,7 @@ def _row(score: Score, digits: int) -> tuple[str, ...]:
         f"{score.target_return:.{digits}f}",
         f"{score.mean:.{digits}f} ± {score.std:.{digits}f}",
         "–" if score.low is None else f"{score.low:.{digits}f} to {score.high:.{digits}f}",
-        "–" if score.normalized_score is None else f"{score.normalized_score:.1f}",
+        "–" if score.normalized_score is None else f"{score.normalized_score:z.1f}",
         "–" if score.n_parameters is None else f"{score.n_parameters:,}",
     )
 

@@ -33,7 +33,7 @@ def scores(make_score):
     """Returns 90, 110, 130: mean 110, standard deviation sqrt(800 / 3) = 16.33."""
     return [
         make_score(normalized_score=51.26, n_parameters=1_581_964),
-        make_score("a|b", -250.0, [-40.0], None, None),
+        make_score("a|b", -250.0, [-40.0], None, None, normalized_score=-0.04),
     ]
 
 
@@ -42,7 +42,7 @@ def test_markdown(scores):
         "| agent | asked for | return | 95 % interval | normalised | parameters |\n"
         "| --- | ---: | ---: | ---: | ---: | ---: |\n"
         "| qdt | 100 | 110 ± 16 | 95 to 125 | 51.3 | 1,581,964 |\n"
-        "| a\\|b | -250 | -40 ± 0 | – | – | – |\n"
+        "| a\\|b | -250 | -40 ± 0 | – | 0.0 | – |\n"
     )
 
 
@@ -51,7 +51,7 @@ def test_csv_at_full_precision(scores):
     assert csv_table(scores) == (
         "agent,env_id,target_return,seed,n_episodes,mean,std,low,high,normalized_score,n_parameters\n"
         f"qdt,Some-v0,100.0,5,3,110.0,{std},95.0,125.0,51.26,1581964\n"
-        "a|b,Some-v0,-250.0,5,1,-40.0,0.0,,,,\n"
+        "a|b,Some-v0,-250.0,5,1,-40.0,0.0,,,-0.04,\n"
     )
 
 
@@ -61,7 +61,7 @@ def test_a_terminal_gets_the_same_cells(scores):
     assert header == ["agent", "asked for", "return", "95 % interval", "normalised", "parameters"]
     assert rows == [
         ["qdt", "100", "110 ± 16", "95 to 125", "51.3", "1,581,964"],
-        ["a|b", "-250", "-40 ± 0", "–", "–", "–"],
+        ["a|b", "-250", "-40 ± 0", "–", "0.0", "–"],
     ]
 
 
@@ -124,7 +124,7 @@ def test_files_hold_what_was_measured(scores, tmp_path):
         "normalized_score": 51.26,
         "n_parameters": 1_581_964,
     }
-    assert (second["low"], second["high"], second["normalized_score"]) == (None, None, None)
+    assert (second["low"], second["high"], second["n_parameters"]) == (None, None, None)
     assert paths[1].read_text() == csv_table(scores)
     assert paths[2].read_text() == markdown_table(scores)
 
