@@ -68,6 +68,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7, help="rounds of each comparison")
     parser.add_argument("--seconds", type=float, default=1.5, help="how long each side measures in a round")
     parser.add_argument("--threads", type=int, default=2, help="of every library")
+    parser.add_argument("--processor-time", action="store_true", help="for a busy machine: with --threads 1")
     parser.add_argument("--scaling", action="store_true", help="draw how cost grows, instead of the table")
     return parser.parse_args()
 
@@ -84,12 +85,13 @@ def _installed(peers: Path | None) -> Iterator[tuple[str, Path | str, str]]:
 def _about(arguments: argparse.Namespace, workers: dict[str, Worker]) -> dict[str, Any]:
     versions = {name: worker.versions for name, worker in workers.items()}
     settings = {"rounds": arguments.rounds, "seconds": arguments.seconds, "threads": arguments.threads}
+    settings["clock"] = "processor" if arguments.processor_time else "wall"
     return report.machine() | settings | {"load before": os.getloadavg()[0], "versions": versions}
 
 
 def _announced(comparison: Comparison, workers: dict[str, Worker], arguments: argparse.Namespace) -> Measured:
     print(comparison.what, end=" … ", file=sys.stderr, flush=True)
-    result = measure(comparison, workers, arguments.rounds, arguments.seconds)
+    result = measure(comparison, workers, arguments.rounds, arguments.seconds, arguments.processor_time)
     worst = max(result.disturbances)
     print(f"{result.row().ratio_text} (others took up to {worst:.0%} of the processors)", file=sys.stderr)
     return result

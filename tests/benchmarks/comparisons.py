@@ -187,7 +187,13 @@ class Measured:
         return Row(c.what, ours, "; ".join(others), ratio, c.better == "faster", c.at_least, c.aim)
 
 
-def measure(comparison: Comparison, workers: Mapping[str, Worker], n_rounds: int, seconds: float) -> Measured:
+def measure(
+    comparison: Comparison,
+    workers: Mapping[str, Worker],
+    n_rounds: int,
+    seconds: float,
+    processor_time: bool = False,
+) -> Measured:
     """Measure the sides in turns, round by round, so that what slows the machine slows them alike.
 
     A round in which other processes took more than ``QUIET`` of the processors is repeated, as long as at
@@ -198,6 +204,8 @@ def measure(comparison: Comparison, workers: Mapping[str, Worker], n_rounds: int
         workers: Who is there, by name.
         n_rounds: How many rounds.
         seconds: What one side's share of a round should last.
+        processor_time: Compare the time of the processors, not of the clock: for a machine that others use
+            too, with one thread, since waiting threads take time as well. No round is repeated then.
     """
     sides = [side for side in (comparison.ours, *comparison.others) if side.worker in workers]
     repetitions = {str(side): calibrate(workers[side.worker], side, seconds) for side in sides}
@@ -211,12 +219,13 @@ def measure(comparison: Comparison, workers: Mapping[str, Worker], n_rounds: int
         }
         own = sum(answer.processor_seconds for answer in answers.values())
         others = (busy_seconds() - busy - own) / ((time.perf_counter() - start) * N_PROCESSORS)
-        if others > QUIET and n_repeated < n_rounds:
+        if others > QUIET and n_repeated < n_rounds and not processor_time:
             n_repeated += 1
             continue
         result.disturbances.append(others)
         for side in sides:
-            seconds_per_unit = answers[str(side)].seconds / (repetitions[str(side)] * side.units)
+            answer, n_units = answers[str(side)], repetitions[str(side)] * side.units
+            seconds_per_unit = (answer.processor_seconds if processor_time else answer.seconds) / n_units
             result.seconds[str(side)].append(seconds_per_unit)
             result.facts[str(side)] = answers[str(side)].facts
         ours, *rest = (result.seconds[str(side)][-1] for side in sides)
