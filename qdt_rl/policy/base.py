@@ -1,11 +1,9 @@
 """What every offline agent does alike: fit a dataset, continue, predict, save and load."""
 
-import copy
 import uuid
 from abc import abstractmethod
 from contextlib import closing
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
@@ -17,17 +15,15 @@ from qdt_rl.config import TrainConfig, is_whole, require
 from qdt_rl.data.minari_reader import check_spaces, load_dataset, read_trajectories, reference_scores
 from qdt_rl.data.sampler import WindowSampler
 from qdt_rl.data.trajectories import Trajectories
-from qdt_rl.errors import CheckpointError, DatasetError, InputError, NotFittedError
+from qdt_rl.errors import DatasetError, InputError, NotFittedError
 from qdt_rl.model.base import ActionModel
 from qdt_rl.policy.checkpoint import (
-    agent_path,
     as_json,
     box_from_tensors,
     box_to_tensors,
-    read_agent,
-    write_agent,
 )
 from qdt_rl.policy.inputs import ActingInput, read_input
+from qdt_rl.policy.persistence import Persistent
 from qdt_rl.policy.run import SavedRun, TrainingRun
 from qdt_rl.policy.sb3_face import SB3Face
 from qdt_rl.progress import track
@@ -38,7 +34,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.type_aliases import MaybeCallback
 
 
-class OfflinePolicy(SB3Face):
+class OfflinePolicy(SB3Face, Persistent):
     """A policy that learns from a Minari dataset, with the face of an SB3 algorithm.
 
     A subclass says which model it trains and how it acts.
@@ -103,6 +99,11 @@ class OfflinePolicy(SB3Face):
     def _select(self, trajectories: Trajectories) -> Trajectories:
         """Return the part of the data to learn from."""
         return trajectories
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether there is a model yet."""
+        return self._run is not None
 
     @property
     def num_timesteps(self) -> int:
@@ -190,54 +191,6 @@ class OfflinePolicy(SB3Face):
         )
         return (actions if given.is_batch else actions[0]), state
 
-    def save(self, path: str | Path) -> None:
-        """Write the policy and its training run to a file, whole or not at all.
-
-        Args:
-            path: Where; ``.zip`` is added if it has no suffix, as in SB3. An existing file is replaced.
-
-        Raises:
-            NotFittedError: Before ``fit``.
-        """
-        self._require_fit("be saved")
-        write_agent(agent_path(path), *self._dump())
-
-    @classmethod
-    def load(cls, path: str | Path, device: str = "auto") -> Self:
-        """Read a policy that ``save`` wrote. Nothing in the file is executed.
-
-        Args:
-            path: Where; ``.zip`` may be left out.
-            device: Where to train and act.
-
-        Raises:
-            CheckpointError: If the file is missing, damaged, or not one of this class.
-        """
-        content, tensors = read_agent(agent_path(path))
-        if content.get("class") != cls.__name__:
-            raise CheckpointError(
-                f"{path} holds a {content.get('class')}, not a {cls.__name__}; load it with that class."
-            )
-        try:
-            policy = cls(**{**content["settings"], "device": device})
-            policy._restore(content, tensors)
-        except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:
-            if isinstance(error, CheckpointError):
-                raise
-            raise CheckpointError(f"{path} does not describe a {cls.__name__}: {error}") from error
-        return policy
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Pickle and copy what ``save`` keeps, and the identity; loggers stay behind."""
-        saved = self._dump() if self._run is not None else None
-        return {"settings": self._settings, "device": self.device, "identity": self._identity, "saved": saved}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**{**state["settings"], "device": state["device"]})  # type: ignore[misc]
-        self._identity = state["identity"]
-        if state["saved"] is not None:
-            self._restore(*copy.deepcopy(state["saved"]))
-
     def _take_up(self, dataset: "MinariDataset") -> tuple[Trainer, WindowSampler]:
         """Return the run that this dataset begins or goes on with."""
         observation_space, action_space = dataset.observation_space, dataset.action_space
@@ -304,5 +257,5 @@ class OfflinePolicy(SB3Face):
         self._run = self._new_run(SavedRun(int(content["num_timesteps"]), content["sampler"], tensors))
 
     def _require_fit(self, verb: str) -> None:
-        if self._run is None:
+        if not self.is_fitted:
             raise NotFittedError(f"This {type(self).__name__} cannot {verb} yet: call fit(dataset) first.")

@@ -1,0 +1,84 @@
+"""Policies on disk, in pickles and as copies."""
+
+import copy
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, Self
+
+from torch import Tensor
+
+from qdt_rl.errors import CheckpointError
+from qdt_rl.policy.checkpoint import agent_path, read_agent, write_agent
+
+
+class Persistent(ABC):
+    """Saving, loading, pickling and copying, for a policy that can say what it is in JSON and tensors."""
+
+    device: str
+    _settings: dict[str, Any]
+    _identity: str
+
+    @property
+    @abstractmethod
+    def is_fitted(self) -> bool:
+        """Whether there is a model yet."""
+
+    @abstractmethod
+    def _require_fit(self, verb: str) -> None:
+        """Raise NotFittedError before ``fit``."""
+
+    @abstractmethod
+    def _dump(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return all that makes this policy, as JSON content and tensors."""
+
+    @abstractmethod
+    def _restore(self, content: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Become the policy that ``_dump`` described."""
+
+    def save(self, path: str | Path) -> None:
+        """Write the policy and its training run to a file, whole or not at all.
+
+        Args:
+            path: Where; ``.zip`` is added if it has no suffix, as in SB3. An existing file is replaced.
+
+        Raises:
+            NotFittedError: Before ``fit``.
+        """
+        self._require_fit("be saved")
+        write_agent(agent_path(path), *self._dump())
+
+    @classmethod
+    def load(cls, path: str | Path, device: str = "auto") -> Self:
+        """Read a policy that ``save`` wrote. Nothing in the file is executed.
+
+        Args:
+            path: Where; ``.zip`` may be left out.
+            device: Where to train and act.
+
+        Raises:
+            CheckpointError: If the file is missing, damaged, or not one of this class.
+        """
+        content, tensors = read_agent(agent_path(path))
+        if content.get("class") != cls.__name__:
+            raise CheckpointError(
+                f"{path} holds a {content.get('class')}, not a {cls.__name__}; load it with that class."
+            )
+        try:
+            policy = cls(**{**content["settings"], "device": device})
+            policy._restore(content, tensors)
+        except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+            if isinstance(error, CheckpointError):
+                raise
+            raise CheckpointError(f"{path} does not describe a {cls.__name__}: {error}") from error
+        return policy
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle and copy what ``save`` keeps, and the identity; loggers stay behind."""
+        saved = self._dump() if self.is_fitted else None
+        return {"settings": self._settings, "device": self.device, "identity": self._identity, "saved": saved}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**{**state["settings"], "device": state["device"]})  # type: ignore[misc]
+        self._identity = state["identity"]
+        if state["saved"] is not None:
+            self._restore(*copy.deepcopy(state["saved"]))
