@@ -185,7 +185,7 @@ def test_acting_weights_are_folded_when_the_weights_change_and_not_before(monkey
     dataset = generate_dataset("qdt/synthetic/random-v0", n_episodes=1)
     folds, fold = [], DecisionTransformer.fold
     monkeypatch.setattr(DecisionTransformer, "fold", lambda model: folds.append(model) or fold(model))
-    policy = QDTPolicy(policy_kwargs=SIZES, device="cpu").fit(dataset, n_steps=1)
+    policy = QDTPolicy(policy_kwargs={"d_model": D, "n_heads": H}, device="cpu").fit(dataset, n_steps=1)
     state = None
     for _ in range(3):
         _, state = policy.predict(np.zeros(11), 1.0, state)
