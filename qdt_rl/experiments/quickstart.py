@@ -75,7 +75,7 @@ def run_quickstart(folder: Path, n_steps: int, n_episodes: int, seed: int, conso
 
     title = f"{DATASET}, one training seed: {n_episodes} episodes, {best:.0f} asked for"
     plot_returns(scores, folder / "scores.png", title)
-    title = f"{DATASET}, one training seed: the return that is asked for"
+    title = f"{DATASET}, one training seed: requested and achieved returns"
     expert = next(score for score in scores if score.agent == "expert")
     plot_requested_returns(requested, folder / "requested_returns.png", title, expert, episode_returns)
     manifest = _manifest(dataset, n_steps, seed, seconds)

@@ -185,6 +185,6 @@ def _figures(scores: Sequence[Score], folder: Path) -> list[Path]:
         conditioned = [score for score in scores if score.agent not in _REFERENCES]
         expert = next((score for score in scores if score.agent == "expert"), None)
         plot_requested_returns(
-            conditioned, drawn[-1], f"{scores[0].env_id}: the return that is asked for", expert
+            conditioned, drawn[-1], f"{scores[0].env_id}: requested and achieved returns", expert
         )
     return drawn
