@@ -1,5 +1,6 @@
 """Progress bars for long work: on a terminal, and nowhere else."""
 
+import sys
 from collections.abc import Generator, Iterable
 from typing import TypeVar
 
@@ -33,5 +34,7 @@ def track(items: Iterable[T], total: int, description: str, enabled: bool = True
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not (enabled and console.is_terminal)) as progress:
+    is_shown = enabled and console.is_terminal
+    redirect = sys.stdout.isatty()  # what goes to a file goes there, and not to the terminal
+    with Progress(*columns, console=console, disable=not is_shown, redirect_stdout=redirect) as progress:
         yield from progress.track(items, total=total, description=description)

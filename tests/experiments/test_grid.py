@@ -50,7 +50,9 @@ def without_times(record):
     evaluations = [
         {k: v for k, v in evaluation.items() if k != "seconds"} for evaluation in record["evaluations"]
     ]
-    return {k: v for k, v in record.items() if k != "train_seconds"} | {"evaluations": evaluations}
+    return {k: v for k, v in record.items() if k not in ("train_seconds", "commit")} | {
+        "evaluations": evaluations
+    }
 
 
 def test_a_cell_is_a_pure_function_of_its_spec(quick_evaluation):
