@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import gymnasium as gym
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import qdt_rl  # noqa: F401  # registers the environments
@@ -74,6 +75,15 @@ def _a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.fixture
+def _one_thread() -> Iterator[None]:
+    """Where the machine is busy, a second thread for such small tensors costs many times what it brings."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
+@pytest.fixture
 def _short_episodes(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Truncate episodes after 100 steps, not 1000, but on the page that states what whole ones are worth."""
     if page.name != "environment.md":
@@ -81,7 +91,7 @@ def _short_episodes(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setattr(gym.spec(env_id), "max_episode_steps", 100)
 
 
-@pytest.mark.usefixtures("_a_folder_of_its_own", "_short_episodes")
+@pytest.mark.usefixtures("_a_folder_of_its_own", "_short_episodes", "_one_thread")
 @pytest.mark.filterwarnings("ignore:`eval_env` is set to None:UserWarning")  # Minari's, about data without
 @pytest.mark.filterwarnings("ignore:env_spec is None:UserWarning")  # an environment
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
