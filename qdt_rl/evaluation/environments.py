@@ -15,6 +15,13 @@ AnyEnv = str | gym.Env[Any, Any] | AnyVectorEnv
 _MAX_ENVS = 64
 
 
+def may_be_same(first: str | None, second: str | None) -> bool:
+    """Whether two ids may name one environment; None is one that is not known."""
+    if first is None or second is None:
+        return True
+    return first.split(":")[-1] == second.split(":")[-1]  # "module:id" imports the module, and is the id
+
+
 @contextmanager
 def vector_env(env: AnyEnv, n_episodes: int, n_envs: int | None = None) -> Iterator[AnyVectorEnv]:
     """Open ``env`` as a vector environment; what was made here is closed here, what was handed in stays open.

@@ -9,7 +9,14 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 
 from qdt_rl.errors import ConfigError
-from qdt_rl.evaluation.environments import AnyEnv, AnyVectorEnv, autoreset_mode, reset_rows, vector_env
+from qdt_rl.evaluation.environments import (
+    AnyEnv,
+    AnyVectorEnv,
+    autoreset_mode,
+    may_be_same,
+    reset_rows,
+    vector_env,
+)
 from qdt_rl.evaluation.result import EvaluationResult
 from qdt_rl.policy.protocol import Policy, spread_target_return
 from qdt_rl.progress import track
@@ -48,7 +55,7 @@ def evaluate(
         n_envs: With an id, how many environments to step at once. None: as few as play all episodes in equal
             rounds of at most 64.
         reference_scores: The (minimum, maximum) returns that count as 0 and 100. None: the policy's
-            ``reference_scores``, if it has them.
+            ``reference_scores``, if it has them and its ``env_id`` names no other environment.
         progress_bar: Show one, if standard error is a terminal.
 
     Returns:
@@ -64,7 +71,7 @@ def evaluate(
     if n_envs is not None:
         _check_whole("n_envs", n_envs, 1)
     targets = spread_target_return(target_return, n_episodes, "episode")
-    references = getattr(policy, "reference_scores", None) if reference_scores is None else reference_scores
+    references = _known_references(policy, env) if reference_scores is None else reference_scores
     returns, lengths = np.zeros(n_episodes), np.zeros(n_episodes, np.int64)
     result = EvaluationResult(returns, lengths, targets, references)  # checks the references before the work
     with vector_env(env, n_episodes, n_envs) as vectorized:
@@ -73,6 +80,12 @@ def evaluate(
             returns[episode.seed - seed] = episode.earned
             lengths[episode.seed - seed] = episode.length
     return result
+
+
+def _known_references(policy: Policy, env: AnyEnv) -> tuple[float, float] | None:
+    env_id = env if isinstance(env, str) else getattr(getattr(env, "spec", None), "id", None)
+    is_its_own = may_be_same(getattr(policy, "env_id", None), env_id)
+    return getattr(policy, "reference_scores", None) if is_its_own else None
 
 
 def _check_whole(name: str, value: object, least: int) -> None:

@@ -10,7 +10,7 @@ from qdt_rl.baselines.reference import ControllerPolicy, RandomPolicy
 from qdt_rl.baselines.sb3 import SB3Policy
 from qdt_rl.data.minari_reader import load_dataset
 from qdt_rl.errors import ConfigError
-from qdt_rl.evaluation.environments import AnyVectorEnv, vector_env
+from qdt_rl.evaluation.environments import AnyVectorEnv, may_be_same, vector_env
 from qdt_rl.experiments.agents import load_agent, load_agents, make_agent, require_unique
 from qdt_rl.experiments.comparison import Score, compare
 from qdt_rl.experiments.figures import plot_requested_returns, plot_returns
@@ -117,7 +117,8 @@ def compare_agents(
         for name in online:
             policies[name] = SB3Policy.learn(name, env_id, online_steps, seed=seed, progress_bar=True)
         policies |= reference_policies(env, seed) if references else {}
-        scale = next(iter(agents.values())).reference_scores
+        own = (agent.reference_scores for agent in agents.values() if may_be_same(agent.env_id, env_id))
+        scale = next(own, None)
         scores = list(
             compare(policies, env, targets, n_episodes, seed=seed, reference_scores=scale, progress_bar=True)
         )

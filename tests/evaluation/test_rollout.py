@@ -5,6 +5,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qdt_rl.baselines.reference import RandomPolicy
 from qdt_rl.errors import ConfigError, InputError, MissingExtraError
 from qdt_rl.evaluation.environments import vector_env
 from qdt_rl.evaluation.rollout import evaluate
@@ -199,3 +200,22 @@ def test_an_environment_that_lacks_a_package(tally_policy):
         MissingExtraError, match=r"needs a package that is not installed.*pip install simulator"
     ):
         evaluate(tally_policy(), "qdt_rl_tests/Lacking-v0", 1.0, 3)
+
+
+@pytest.mark.parametrize(
+    ("trained_in", "played_in", "is_scored"),
+    [
+        ("QDTSynthetic-v0", "QDTSynthetic-v0", True),
+        ("QDTSynthetic-v0", "qdt_envs:QDTSynthetic-v0", True),
+        (None, "QDTSynthetic-v0", True),
+        ("Hopper-v5", "QDTSynthetic-v0", False),
+    ],
+)
+def test_reference_scores_of_another_environment_are_not_used(trained_in, played_in, is_scored):
+    """Observations and actions of Hopper have the same shapes; its scale does not fit."""
+    policy = RandomPolicy(gym.make("QDTSynthetic-v0").action_space)
+    policy.reference_scores, policy.env_id = (0.0, 100.0), trained_in
+    env = gym.make(played_in, max_episode_steps=3)
+    assert (evaluate(policy, env, 0.0, 1).normalized_scores is not None) == is_scored
+    given = evaluate(policy, env, 0.0, 1, reference_scores=(0.0, 1.0))
+    assert given.reference_scores == (0.0, 1.0)
