@@ -134,8 +134,7 @@ def extend(
         attended = block.attention.attend(
             normed, cache.keys[layer, :, :, seen], cache.values[layer, :, :, seen], visible
         )
-        tokens = tokens + attended
-        tokens = tokens + block.feedforward(block.feedforward_norm(tokens))
+        tokens = block.complete(tokens, attended)
     extended = KeyValueCache(cache.keys, cache.values, cache.starts, new_end, cache.claims)
     return model.norm(tokens[:, 0]), extended
 
@@ -154,6 +153,6 @@ def keys_and_values(
         normed = block.attention_norm(tokens)
         pairs.append(block.attention.keys_and_values(normed))
         if layer < model.config.n_layers - 1:
-            tokens = block(tokens)
+            tokens = block.complete(tokens, block.attention.attend(normed, *pairs[-1]))
     keys, values = zip(*pairs, strict=True)
     return torch.stack(keys), torch.stack(values)

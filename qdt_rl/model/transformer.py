@@ -51,7 +51,13 @@ class Block(nn.Module):
         self, tokens: Float[Tensor, "batch tokens d_model"], read_out: slice = EVERY
     ) -> Float[Tensor, "batch queries d_model"]:
         """Return the tokens of ``read_out`` after attention over all tokens and the feedforward."""
-        x = tokens[:, read_out] + self.dropout(self.attention(self.attention_norm(tokens), read_out))
+        return self.complete(tokens[:, read_out], self.attention(self.attention_norm(tokens), read_out))
+
+    def complete(
+        self, tokens: Float[Tensor, "batch tokens d_model"], attended: Float[Tensor, "batch tokens d_model"]
+    ) -> Float[Tensor, "batch tokens d_model"]:
+        """Add to ``tokens`` what they attended to, and then the feedforward."""
+        x = tokens + self.dropout(attended)
         return x + self.dropout(self.feedforward(self.feedforward_norm(x)))
 
     def fold_parts(self) -> None:
