@@ -12,6 +12,7 @@ from qdt_rl.config import Precision, TrainConfig, require
 from qdt_rl.data.sampler import WindowSampler
 from qdt_rl.data.windows import Windows
 from qdt_rl.errors import CheckpointError, DivergenceError
+from qdt_rl.memory import keep_freed_memory
 from qdt_rl.model.base import ActionModel
 from qdt_rl.model.dropout import Dropout
 from qdt_rl.model.transformer import is_matrix
@@ -173,8 +174,9 @@ class Trainer:
 
 def train(trainer: Trainer, sampler: WindowSampler, n_steps: int) -> Iterator[Update]:
     """Take ``n_steps`` updates on windows from ``sampler``, and yield each as it is done."""
-    for _ in range(n_steps):
-        yield trainer.update(sampler.sample())
+    with keep_freed_memory():
+        for _ in range(n_steps):
+            yield trainer.update(sampler.sample())
 
 
 def _launch_fabric(precision: Precision, device: str) -> "Fabric":
@@ -185,7 +187,14 @@ def _launch_fabric(precision: Precision, device: str) -> "Fabric":
     fabric = Fabric(accelerator=accelerator, devices=1)
     if resolve_precision(precision, fabric.device.type) == "32":
         return fabric
-    mixed = MixedPrecision("bf16-mixed", fabric.device.type)
+
+    class Autocast(MixedPrecision):
+        """Leaves inputs as they are: in bfloat16 they would lose digits before they are standardised."""
+
+        def convert_input(self, data: Any) -> Any:
+            return data
+
+    mixed = Autocast("bf16-mixed", fabric.device.type)
     return Fabric(accelerator=accelerator, devices=1, plugins=mixed)
 
 

@@ -25,7 +25,7 @@ LINES = (
     {"qdt_rl.policy"},
     {"qdt_rl.training"},
     {"qdt_rl.data", "qdt_rl.model"},
-    {"qdt_rl.config", "qdt_rl.files", "qdt_rl.progress"},
+    {"qdt_rl.config", "qdt_rl.files", "qdt_rl.memory", "qdt_rl.progress"},
     {"qdt_rl.errors"},
     {"qdt_envs"},
 )

@@ -1,6 +1,7 @@
 import copy
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -236,3 +237,18 @@ def test_a_model_learns_to_copy_what_the_return_says():
 def test_settings_out_of_range_are_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
         TrainConfig(**settings)
+
+
+def test_bfloat16_does_not_round_observations_before_they_are_standardised():
+    """At 1000, bfloat16's next number is 1004: differences of 1 would be lost."""
+    losses = []
+    for moved in (0.0, 1.0):
+        trainer, sampler = run(config=replace(CONFIG, precision="bf16-mixed"), dropout=0.0)
+        trainer.model.scaling.observation_mean.fill_(1000.0)
+        windows = sampler.sample()
+        losses.append(
+            trainer.update(
+                windows._replace(observations=np.full_like(windows.observations, 1000 + moved))
+            ).loss
+        )
+    assert losses[0] != losses[1]

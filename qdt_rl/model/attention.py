@@ -1,11 +1,13 @@
 """Causal self-attention, and the entanglement layer inside its output projection."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 EVERY = slice(None)
+_SHORT = {torch.bfloat16: 512, torch.float32: 128, torch.float64: 128}
+"""Tokens up to which attention on a CPU is computed by products of whole matrices."""
 
 
 def entangle(
@@ -68,8 +70,7 @@ class CausalSelfAttention(nn.Module):
     def __init__(self, d_model: int, n_heads: int, output: nn.Linear) -> None:
         super().__init__()
         self.n_heads = n_heads
-        self.query = nn.Linear(d_model, d_model)
-        self.key_value = nn.Linear(d_model, 2 * d_model)
+        self.query_key_value = nn.Linear(d_model, 3 * d_model)
         self.output = output
 
     def forward(
@@ -84,38 +85,39 @@ class CausalSelfAttention(nn.Module):
         Returns:
             (B, Q, D), where Q tokens stand in ``read_out``.
         """
-        key, value = self.keys_and_values(tokens)
         if read_out == EVERY:
-            return self.attend(tokens, key, value)
-        n_tokens = tokens.shape[1]
-        visible = torch.ones(n_tokens, n_tokens, dtype=torch.bool, device=tokens.device).tril()[read_out]
-        return self.attend(tokens[:, read_out], key, value, visible)
+            query, key, value = self.project(tokens)
+            return self.attend(query, key, value)
+        n_tokens, d_model = tokens.shape[1:]
+        weight, bias = self.query_key_value.weight, self.query_key_value.bias
+        query = F.linear(tokens[:, read_out], weight[:d_model], bias[:d_model])
+        key, value = F.linear(tokens, weight[d_model:], bias[d_model:]).chunk(2, dim=-1)
+        query, key, value = map(self._split_heads, (query, key, value))
+        return self.attend(query, key, value, _causal_mask(n_tokens, query)[read_out])
 
-    def keys_and_values(
+    def project(
         self, tokens: Float[Tensor, "batch tokens d_model"]
-    ) -> tuple[Float[Tensor, "batch heads tokens d_head"], Float[Tensor, "batch heads tokens d_head"]]:
-        """Return what ``tokens`` offer to later ones."""
-        key, value = self.key_value(tokens).chunk(2, dim=-1)
-        return self._split_heads(key), self._split_heads(value)
+    ) -> tuple[Float[Tensor, "batch heads tokens d_head"], ...]:
+        """Return the query of each token, and the key and the value that it offers to later ones."""
+        return tuple(self._split_heads(part) for part in self.query_key_value(tokens).chunk(3, dim=-1))
 
     def attend(
         self,
-        tokens: Float[Tensor, "batch queries d_model"],
+        query: Float[Tensor, "batch heads queries d_head"],
         key: Float[Tensor, "batch heads tokens d_head"],
         value: Float[Tensor, "batch heads tokens d_head"],
-        visible: Bool[Tensor, "*any queries tokens"] | None = None,
+        mask: Float[Tensor, "*any queries tokens"] | None = None,
     ) -> Float[Tensor, "batch queries d_model"]:
-        """Ask ``key`` and ``value`` for what ``tokens`` need, and project it.
+        """Ask ``key`` and ``value``, and project the answers.
 
         Args:
-            tokens: (B, Q, D), those that ask.
+            query: (B, H, Q, D/H).
             key: (B, H, T, D/H).
             value: (B, H, T, D/H).
-            visible: Which keys each query sees, broadcast over batch and heads; None: those up to its own,
-                where Q = T.
+            mask: Added to the scores: 0 for a key that the query sees and −∞ for another, (Q, T) or
+                (B · H, Q, T); None: each query sees what stands up to it, where Q = T.
         """
-        query = self._split_heads(self.query(tokens))
-        return self.output(_attend(query, key, value, visible).transpose(1, 2).flatten(2))
+        return self.output(scaled_dot_product(query, key, value, mask).transpose(1, 2).flatten(2))
 
     def _split_heads(
         self, x: Float[Tensor, "batch tokens d_model"]
@@ -123,25 +125,30 @@ class CausalSelfAttention(nn.Module):
         return x.view(*x.shape[:2], self.n_heads, -1).transpose(1, 2)
 
 
-def _attend(
+def scaled_dot_product(
     query: Float[Tensor, "batch heads queries d_head"],
     key: Float[Tensor, "batch heads tokens d_head"],
     value: Float[Tensor, "batch heads tokens d_head"],
-    visible: Bool[Tensor, "*any queries tokens"] | None,
+    mask: Float[Tensor, "*any queries tokens"] | None,
 ) -> Float[Tensor, "batch heads queries d_head"]:
-    """Scaled dot-product attention, by the faster way for the device and dtype.
+    """Scaled dot-product attention, by the faster way for the device and the length.
 
-    On a CPU torch's fused kernel is slow in bfloat16 (its backward most of all), where products of whole
-    matrices are fast.
+    On a CPU torch's fused kernel loses to products of whole matrices while those are small, most of all in
+    bfloat16 (4 times at 60 tokens) and with a mask and few queries, as in acting.
     """
-    if not (query.dtype == torch.bfloat16 and query.device.type == "cpu"):
-        return F.scaled_dot_product_attention(query, key, value, visible, is_causal=visible is None)
-    n_queries, n_tokens = query.shape[2], key.shape[2]
-    if visible is None:
-        visible = torch.ones(n_queries, n_tokens, dtype=torch.bool, device=query.device).tril()
-    bias = torch.zeros_like(visible, dtype=query.dtype).masked_fill_(~visible, -torch.inf)
-    if bias.ndim > 2:  # a mask for each row, which its heads share
-        bias = bias.expand(*query.shape[:3], n_tokens).flatten(0, 1)
+    n_tokens = key.shape[2]
+    if query.device.type != "cpu" or n_tokens > _SHORT.get(query.dtype, 0):
+        if mask is not None and mask.ndim > 2:
+            mask = mask.view(*query.shape[:3], n_tokens)
+        return F.scaled_dot_product_attention(query, key, value, mask, is_causal=mask is None)
+    if mask is None:
+        mask = _causal_mask(n_tokens, query)
     scale = query.shape[3] ** -0.5
-    scores = torch.baddbmm(bias, query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2), alpha=scale)
-    return torch.bmm(scores.softmax(-1), value.flatten(0, 1)).view(query.shape)
+    scores = torch.baddbmm(mask, query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2), alpha=scale)
+    exact = torch.promote_types(query.dtype, torch.float32)  # softmax in bfloat16 is slower besides
+    weights = scores.softmax(-1, dtype=exact).to(query.dtype)
+    return torch.bmm(weights, value.flatten(0, 1)).view(query.shape)
+
+
+def _causal_mask(n_tokens: int, like: Tensor) -> Float[Tensor, "tokens tokens"]:
+    return like.new_full((n_tokens, n_tokens), -torch.inf).triu_(1)

@@ -22,15 +22,13 @@ class KeyValueCache:
     the place first; the second one to append to the same cache copies it.
 
     Attributes:
-        keys: (L, B, H, C, D/H), filled before column ``end``.
-        values: As ``keys``.
+        pairs: (L, 2, B, H, C, D/H), keys and then values, filled before column ``end``.
         starts: (B,), the first column that each row sees.
         end: The first column that is not filled.
         claims: Which ends have been appended to, shared by the caches of one storage.
     """
 
-    keys: Float[Tensor, "layers batch heads columns d_head"]
-    values: Float[Tensor, "layers batch heads columns d_head"]
+    pairs: Float[Tensor, "layers 2 batch heads columns d_head"]
     starts: Int64[np.ndarray, " batch"]
     end: int
     claims: dict[int, object] = field(default_factory=dict)
@@ -39,35 +37,32 @@ class KeyValueCache:
     def empty(cls, model: DecisionTransformer, n_rows: int, n_columns: int) -> "KeyValueCache":
         """Return a cache of no tokens with room for ``n_columns``, in the projections' dtype."""
         config = model.config
-        shape = (2, config.n_layers, n_rows, config.n_heads, n_columns, config.d_model // config.n_heads)
-        keys, values = model.layers[0].attention.query.weight.new_zeros(shape).unbind()
-        return cls(keys, values, np.zeros(n_rows, np.int64), 0)
+        shape = (config.n_layers, 2, n_rows, config.n_heads, n_columns, config.d_model // config.n_heads)
+        pairs = model.layers[0].attention.query_key_value.weight.new_zeros(shape)
+        return cls(pairs, np.zeros(n_rows, np.int64), 0)
 
     def reserve(self, n_tokens: int) -> "KeyValueCache":
         """Return this cache, or a copy where no room is left behind it or another has claimed that room."""
         claim = object()
         is_ours = self.claims.setdefault(self.end, claim) is claim  # atomic: threads may share a state
-        if is_ours and self.end + n_tokens <= self.keys.shape[3]:
+        if is_ours and self.end + n_tokens <= self.pairs.shape[4]:
             return self
         first = self.first
         copy = self._new_storage(self.end - first, self.starts - first)
-        copy.keys[..., : copy.end, :] = self.keys[..., first : self.end, :]
-        copy.values[..., : copy.end, :] = self.values[..., first : self.end, :]
+        copy.pairs[..., : copy.end, :] = self.pairs[..., first : self.end, :]
         return copy
 
     def replace_rows(
         self,
         rows: Bool[np.ndarray, " batch"],
-        keys: Float[Tensor, "layers rows heads tokens d_head"],
-        values: Float[Tensor, "layers rows heads tokens d_head"],
+        pairs: Float[Tensor, "layers 2 rows heads tokens d_head"],
         lengths: Int64[np.ndarray, " rows"],
     ) -> "KeyValueCache":
         """Return a cache in which some rows hold other tokens.
 
         Args:
             rows: (B,), which rows, R of them.
-            keys: (L, R, H, T, D/H), padded on the right.
-            values: As ``keys``.
+            pairs: (L, 2, R, H, T, D/H), padded on the right.
             lengths: (R,), the tokens of each.
         """
         kept = np.flatnonzero(~rows)
@@ -77,23 +72,28 @@ class KeyValueCache:
         new = self._new_storage(span, starts)
         if len(kept):
             first = max(0, self.end - span)
-            new.keys[:, kept, :, span - (self.end - first) : span] = self.keys[:, kept, :, first : self.end]
-            new.values[:, kept, :, span - (self.end - first) : span] = self.values[
-                :, kept, :, first : self.end
-            ]
+            held = self.pairs[:, :, kept, :, first : self.end]
+            new.pairs[:, :, kept, :, span - (self.end - first) : span] = held
         replaced = np.flatnonzero(rows)
         for length in np.unique(lengths):
             some = np.flatnonzero(lengths == length)
-            new.keys[:, replaced[some], :, span - length : span] = keys[:, some, :, :length]
-            new.values[:, replaced[some], :, span - length : span] = values[:, some, :, :length]
+            new.pairs[:, :, replaced[some], :, span - length : span] = pairs[:, :, some, :, :length]
         return new
 
-    def visible(self, n_new: int) -> Bool[np.ndarray, "batch 1 new columns"]:
-        """Return which columns from ``first`` on each of ``n_new`` appended tokens sees: itself, at least."""
+    def mask(self, n_new: int) -> Float[np.ndarray, "*any new columns"]:
+        """Return what is added to the scores of ``n_new`` appended tokens: −∞ for a column that is not seen.
+
+        Columns count from ``first`` on. A token sees itself, at least.
+
+        Returns:
+            float32, (n, C) if all rows see the same, or else (B, n, C).
+        """
         columns = np.arange(self.first, self.end + n_new)
         own = self.end + np.arange(n_new)[:, None]
-        from_start = columns >= self.starts[:, None, None, None]
-        return (from_start & (columns <= own)) | (columns == own)
+        starts = self.starts[:1] if (self.starts == self.starts[0]).all() else self.starts
+        hidden = ((columns < starts[:, None, None]) | (columns > own)) & (columns != own)
+        mask = np.where(hidden, np.float32(-np.inf), np.float32(0))
+        return mask[0] if len(starts) == 1 else mask
 
     @property
     def first(self) -> int:
@@ -102,57 +102,20 @@ class KeyValueCache:
 
     def _new_storage(self, end: int, starts: Int64[np.ndarray, " batch"]) -> "KeyValueCache":
         # zeros, since masked columns are multiplied by zero, and what is left in memory may be NaN
-        return KeyValueCache(torch.zeros_like(self.keys), torch.zeros_like(self.values), starts, end)
-
-
-def extend(
-    model: DecisionTransformer, cache: KeyValueCache, tokens: Float[Tensor, "batch new d_model"]
-) -> tuple[Float[Tensor, "batch d_model"], KeyValueCache]:
-    """Append tokens and read out the newest.
-
-    Args:
-        model: A model without dropout (in evaluation mode).
-        cache: The tokens before.
-        tokens: (B, n, D), embedded.
-
-    Returns:
-        (B, D), the newest token after the last block and norm, and the cache with the tokens in it.
-    """
-    n_new = tokens.shape[1]
-    cache = cache.reserve(n_new)
-    visible = torch.from_numpy(cache.visible(n_new)).to(tokens.device)
-    first, new_end = cache.first, cache.end + n_new
-    for layer, block in enumerate(model.layers):
-        is_last = layer == model.config.n_layers - 1
-        normed = block.attention_norm(tokens)
-        key, value = block.attention.keys_and_values(normed)
-        cache.keys[layer, :, :, cache.end : new_end] = key
-        cache.values[layer, :, :, cache.end : new_end] = value
-        if is_last:
-            tokens, normed, visible = tokens[:, -1:], normed[:, -1:], visible[:, :, -1:]
-        seen = slice(first, new_end)
-        attended = block.attention.attend(
-            normed, cache.keys[layer, :, :, seen], cache.values[layer, :, :, seen], visible
-        )
-        tokens = block.complete(tokens, attended)
-    extended = KeyValueCache(cache.keys, cache.values, cache.starts, new_end, cache.claims)
-    return model.norm(tokens[:, 0]), extended
+        return KeyValueCache(torch.zeros_like(self.pairs), starts, end)
 
 
 def keys_and_values(
     model: DecisionTransformer, tokens: Float[Tensor, "batch tokens d_model"]
-) -> tuple[
-    Float[Tensor, "layers batch heads tokens d_head"], Float[Tensor, "layers batch heads tokens d_head"]
-]:
+) -> Float[Tensor, "layers 2 batch heads tokens d_head"]:
     """Return the keys and values of every layer for whole windows, read from the left.
 
     The last block's attention and feedforward are not needed for them.
     """
     pairs = []
     for layer, block in enumerate(model.layers):
-        normed = block.attention_norm(tokens)
-        pairs.append(block.attention.keys_and_values(normed))
+        query, key, value = block.attention.project(block.attention_norm(tokens))
+        pairs.append(torch.stack([key, value]))
         if layer < model.config.n_layers - 1:
-            tokens = block.complete(tokens, block.attention.attend(normed, *pairs[-1]))
-    keys, values = zip(*pairs, strict=True)
-    return torch.stack(keys), torch.stack(values)
+            tokens = block.complete(tokens, block.attention.attend(query, key, value))
+    return torch.stack(pairs)

@@ -39,30 +39,9 @@ class TokenEmbedding(nn.Module):
             self.observation(observations),
             self.action(actions),
         )
-        tokens = torch.stack(kinds, dim=2)  # (B, K, 3, D)
-        return self.norm((tokens + self._time(timesteps).unsqueeze(2)).flatten(1, 2))
-
-    def next_tokens(
-        self,
-        previous_actions: Float[Tensor, "batch action"],
-        returns_to_go: Float[Tensor, " batch"],
-        observations: Float[Tensor, "batch observation"],
-        timesteps: Int[Tensor, " batch"],
-    ) -> Float[Tensor, "batch 3 d_model"]:
-        """Embed what a step of acting adds, ``(a_{t−1}, R_t, s_t)``, from scaled inputs.
-
-        At t = 0 there is no earlier action: its token means nothing.
-        """
-        now, before = self._time(timesteps), self._time((timesteps - 1).clamp(min=0))
-        tokens = (
-            self.action(previous_actions) + before,
-            self.return_to_go(returns_to_go.unsqueeze(-1)) + now,
-            self.observation(observations) + now,
-        )
-        return self.norm(torch.stack(tokens, dim=1))
-
-    def _time(self, timesteps: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch d_model"]:
-        return self.timestep(timesteps.clamp(max=self.timestep.num_embeddings - 1))
+        time = self.timestep(timesteps.clamp(max=self.timestep.num_embeddings - 1)).unsqueeze(2)
+        tokens = torch.stack(kinds, dim=2).to(time.dtype)  # (B, K, 3, D)
+        return self.norm((tokens + time).flatten(1, 2))
 
 
 class ActionHead(nn.Module):

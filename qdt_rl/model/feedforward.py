@@ -1,10 +1,12 @@
 """The feedforward of a block: one channel, or several that interfere."""
 
 import copy
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 
@@ -30,6 +32,49 @@ def interfere(
     return weight * per_unit, weights @ biases
 
 
+class _TwoLayers(torch.autograd.Function):
+    """``W_2 · GELU(W_1 x + b_1) + b_2``, whose backward pass reuses the memory of the hidden gradient.
+
+    The hidden units are the largest arrays of a model, and moving them costs as much as multiplying them.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, up: Tensor, up_bias: Tensor, down: Tensor, down_bias: Tensor) -> Tensor:
+        hidden = F.linear(x, up, up_bias)
+        active = F.gelu(hidden)
+        ctx.save_for_backward(x, hidden, active, up, down)
+        return F.linear(active, down, down_bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
+        x, hidden, active, up, down = ctx.saved_tensors
+        rows = gradient.flatten(0, -2)
+        of_down, of_down_bias = rows.T @ active.flatten(0, -2), rows.sum(0)
+        of_hidden = gradient @ down
+        torch.ops.aten.gelu_backward.grad_input(of_hidden, hidden, grad_input=of_hidden)
+        rows = of_hidden.flatten(0, -2)
+        return of_hidden @ up, rows.T @ x.flatten(0, -2), rows.sum(0), of_down, of_down_bias
+
+
+def two_layers(
+    x: Float[Tensor, "*batch d_model"],
+    up: Float[Tensor, "hidden d_model"],
+    up_bias: Float[Tensor, " hidden"],
+    down: Float[Tensor, "d_model hidden"],
+    down_bias: Float[Tensor, " d_model"],
+) -> Float[Tensor, "*batch d_model"]:
+    """Return ``W_2 · GELU(W_1 x + b_1) + b_2``, with the exact (erf) GELU, in autocast's dtype if any."""
+    if not torch.is_grad_enabled():
+        return F.linear(F.gelu(F.linear(x, up, up_bias)), down, down_bias)
+    tensors = [x, up, up_bias, down, down_bias]
+    if torch.is_autocast_enabled(x.device.type):
+        dtype = torch.get_autocast_dtype(x.device.type)
+        tensors = [tensor.to(dtype) for tensor in tensors]
+    result: Tensor = _TwoLayers.apply(*tensors)  # type: ignore[no-untyped-call]
+    return result
+
+
 class Feedforward(nn.Module):
     """The transformer's feedforward: ``W_2 · GELU(W_1 x + b_1) + b_2``, with the exact (erf) GELU.
 
@@ -45,7 +90,7 @@ class Feedforward(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """Transform each token by itself."""
-        return self.down(F.gelu(self.up(x)))
+        return two_layers(x, self.up.weight, self.up.bias, self.down.weight, self.down.bias)
 
 
 class InterferenceFeedforward(nn.Module):
@@ -70,7 +115,7 @@ class InterferenceFeedforward(nn.Module):
     def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """Transform each token by itself."""
         weight, bias = interfere(self.down_weight, self.down_bias, self.interference_logits)
-        return F.linear(F.gelu(self.up(x)), weight, bias)
+        return two_layers(x, self.up.weight, self.up.bias, weight, bias)
 
     @torch.no_grad()
     def fold(self) -> Feedforward:

@@ -1,5 +1,6 @@
 """The model as it acts: folded, without dropout, in inference mode, frozen at the weights of one moment."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -9,7 +10,8 @@ from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor, nn
 
 from qdt_rl.data.windows import Windows
-from qdt_rl.model.cache import KeyValueCache, extend, keys_and_values
+from qdt_rl.model.cache import KeyValueCache, keys_and_values
+from qdt_rl.model.stepper import Stepper
 from qdt_rl.model.transformer import DecisionTransformer
 from qdt_rl.policy.history import History
 
@@ -56,7 +58,13 @@ class Actor:
     """
 
     def __init__(self, model: DecisionTransformer, sliding_window: bool, bfloat16: bool = False) -> None:
-        self._source = [(tensor, tensor._version) for tensor in model.state_dict(keep_vars=True).values()]
+        self._source = model
+        self._parts = [
+            (held, name, part, getattr(part, "_version", None))
+            for module in model.modules()
+            for held in (module._modules, module._parameters, module._buffers)
+            for name, part in held.items()
+        ]
         self._model = model.fold().eval().requires_grad_(False)
         self._device = model.norm.weight.device
         self._sliding_window = sliding_window
@@ -65,17 +73,19 @@ class Actor:
             for module in self._model.modules():
                 if isinstance(module, nn.Linear):  # norms and the timestep table stay in float32
                     module.bfloat16()
+        self._stepper = Stepper(self._model)
 
     def is_current(self, model: DecisionTransformer) -> bool:
         """Whether ``model`` has the weights that this copy was made of, as far as torch counts versions.
 
         Fused optimisers do not count; whoever trains must count updates.
         """
-        present = model.state_dict(keep_vars=True).values()
-        return all(
-            tensor is source and tensor._version == version
-            for tensor, (source, version) in zip(present, self._source, strict=True)
-        )
+        if model is not self._source:
+            return False
+        for held, name, part, version in self._parts:
+            if held.get(name) is not part or getattr(part, "_version", None) != version:
+                return False
+        return True
 
     @torch.inference_mode()
     def act(
@@ -90,20 +100,25 @@ class Actor:
         Returns:
             (B, A) in environment units, and the memory for the next call.
         """
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
-            if self._sliding_window:
-                return self._unscaled(self._read_window(history)), None
-            cache = self._remember(memory, history)
-            states, cache = extend(self._model, cache, self._newest_tokens(history))
-            return self._unscaled(states), Memory(self, cache, history.context_lengths)
+        if self._sliding_window:
+            return self._read_windows(history).cpu().numpy(), None
+        cache = self._remember(memory, history)
+        actions, cache = self._stepper.step(
+            cache,
+            history.actions[:, -2:][:, 0],
+            history.returns_to_go[:, -1],
+            history.observations[:, -1],
+            history.timesteps[:, -1],
+        )
+        return actions.cpu().numpy(), Memory(self, cache, history.context_lengths)
 
-    def _read_window(self, history: History) -> Float[Tensor, "batch d_model"]:
-        """Return the newest state tokens, from whole windows."""
-        tokens, lengths = self._embed(history.windows())
-        for block in self._model.layers:
-            tokens = block(tokens)
-        newest: Tensor = self._model.norm(tokens[np.arange(len(lengths)), 3 * lengths - 2])
-        return newest
+    def _read_windows(self, history: History) -> Float[Tensor, "batch action"]:
+        """Return the newest actions, in environment units, from whole windows."""
+        windows = history.windows()
+        with self._autocast():
+            actions = self._model(*self._tensors(windows))
+            newest = actions[np.arange(len(windows.lengths)), windows.lengths - 1]
+        return self._model.scaling.unscale_actions(newest.float())
 
     def _remember(self, memory: Memory | None, history: History) -> KeyValueCache:
         """Return the cache of each row's context before the newest timestep."""
@@ -128,29 +143,17 @@ class Actor:
         n_steps: Int64[np.ndarray, " rows"],
     ) -> KeyValueCache:
         """Compute some rows anew from their ``n_steps`` timesteps before the newest."""
-        tokens, _ = self._embed(history.past_windows(rows, n_steps))
-        keys, values = keys_and_values(self._model, tokens)
+        with self._autocast():
+            tokens = self._model.embed(*self._tensors(history.past_windows(rows, n_steps)))
+            pairs = keys_and_values(self._model, tokens)
         n_tokens = 3 * n_steps - 1  # the last action comes with the next step
-        return cache.replace_rows(rows, keys, values, n_tokens)
+        return cache.replace_rows(rows, pairs, n_tokens)
 
-    def _newest_tokens(self, history: History) -> Float[Tensor, "batch 3 d_model"]:
-        scaling = self._model.scaling
-        return self._model.embedding.next_tokens(
-            scaling.actions(self._tensor(history.actions[:, -2:][:, 0])),
-            scaling.returns_to_go(self._tensor(history.returns_to_go[:, -1])),
-            scaling.observations(self._tensor(history.observations[:, -1])),
-            self._tensor(history.timesteps[:, -1]),
-        )
-
-    def _embed(
-        self, windows: Windows
-    ) -> tuple[Float[Tensor, "batch tokens d_model"], Int64[np.ndarray, " batch"]]:
+    def _tensors(self, windows: Windows) -> Iterator[Tensor]:
+        """Return what the model reads of windows, up to the longest."""
         longest = int(windows.lengths.max())
         columns = (windows.returns_to_go, windows.observations, windows.actions, windows.timesteps)
-        return self._model.embed(*(self._tensor(column[:, :longest]) for column in columns)), windows.lengths
+        return (torch.from_numpy(column[:, :longest]).to(self._device) for column in columns)
 
-    def _unscaled(self, states: Float[Tensor, "batch d_model"]) -> Float32[np.ndarray, "batch action"]:
-        return self._model.scaling.unscale_actions(self._model.head(states).float()).cpu().numpy()
-
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array).to(self._device)
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16)

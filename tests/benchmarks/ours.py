@@ -1,6 +1,8 @@
 """The worker that measures qdt_rl."""
 
 import os
+import sys
+from itertools import islice
 from typing import Any
 
 import gymnasium as gym
@@ -57,12 +59,13 @@ def _training_run(
 def training(variant: str, precision: str, **sizes: int) -> Job:
     """Updates, sampling included."""
     trainer, sampler = _training_run(variant, precision, **sizes)
-    for _ in train(trainer, sampler, 2):
-        pass
+    updates = train(trainer, sampler, sys.maxsize)  # as in the midst of one long fit
 
     def run(n: int) -> None:
-        for _ in train(trainer, sampler, n):
+        for _ in islice(updates, n):
             pass
+
+    run(2)
 
     return Job(run, _training_facts(trainer, sampler))
 

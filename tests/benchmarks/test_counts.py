@@ -11,6 +11,7 @@ from qdt_rl.config import TrainConfig
 from qdt_rl.data.generation import generate_dataset
 from qdt_rl.data.sampler import WindowSampler
 from qdt_rl.data.trajectories import Trajectories
+from qdt_rl.model.stepper import Stepper
 from qdt_rl.model.transformer import DecisionTransformer
 from qdt_rl.model.variants import VARIANTS, model_config
 from qdt_rl.policy.acting import Actor
@@ -82,9 +83,9 @@ def test_a_training_step_multiplies_no_more_than_it_must(variant, precision):
 @pytest.mark.parametrize("precision", ["32", "bf16-mixed"])
 def test_the_number_of_matrix_products_in_a_training_step(precision):
     counts = {variant: len(products_of_a_step(variant, precision, 2)) for variant in VARIANTS}
-    # A block: keys with values, queries, output, up, down, scores, attended values. Backward has two for
-    # each; the embeddings have one, since no gradient flows into data.
-    plain = 2 * 3 + 3 * (7 * L + 2)
+    # A block: queries with keys and values, output, up, down, scores, attended values; the last one has its
+    # queries apart. Backward has two for each; the embeddings have one, since no gradient flows into data.
+    plain = 2 * 3 + 3 * (6 * L + 1 + 2)
     assert counts == {
         "dt": plain,
         "wide-dt": plain,
@@ -110,17 +111,23 @@ def test_the_fused_attention_counts_as_the_products_that_it_consists_of():
     assert fused == multiplications(products_of_a_step("qdt", "bf16-mixed", 2))
 
 
-def tokens_by_step(sliding_window: bool, n_rows: int, n_steps: int) -> list[float]:
+def tokens_by_step(monkeypatch, sliding_window: bool, n_rows: int, n_steps: int) -> list[float]:
     """Return how many tokens enter the transformer at each step of acting, for each row."""
     actor = Actor(DecisionTransformer(config("qdt")), sliding_window)
     history, memory, counts = History.empty("test", n_rows, K, S, A), None, np.zeros(n_steps)
     observations, targets = np.ones((n_rows, S), np.float32), np.ones(n_rows, np.float32)
     step = 0
 
-    def count(module, inputs, output):
-        counts[step] += output[..., 0].numel() / n_rows
+    def counted(embed):
+        def count(*inputs):
+            tokens = embed(*inputs)
+            counts[step] += tokens[..., 0].numel() / n_rows
+            return tokens
 
-    actor._model.embedding.norm.register_forward_hook(count)
+        return count
+
+    monkeypatch.setattr(DecisionTransformer, "embed", counted(DecisionTransformer.embed))
+    monkeypatch.setattr(Stepper, "_embed", counted(Stepper._embed))
     for step in range(n_steps):  # noqa: B007  # count reads it
         history = history.observe(observations, targets, np.zeros(n_rows, np.bool_))
         actions, memory = actor.act(history, memory)
@@ -128,15 +135,15 @@ def tokens_by_step(sliding_window: bool, n_rows: int, n_steps: int) -> list[floa
     return counts.tolist()
 
 
-def test_acting_computes_three_tokens_a_step_and_renews_half_a_window_now_and_then():
+def test_acting_computes_three_tokens_a_step_and_renews_half_a_window_now_and_then(monkeypatch):
     renewal = 3 * (K // 2)
     period = -(-K // 2)
-    counts = tokens_by_step(sliding_window=False, n_rows=2, n_steps=K + 3 * period)
+    counts = tokens_by_step(monkeypatch, sliding_window=False, n_rows=2, n_steps=K + 3 * period)
     assert counts == [3] * K + 3 * ([3 + renewal] + [3] * (period - 1))
 
 
-def test_a_sliding_window_computes_every_token_at_every_step():
-    assert tokens_by_step(sliding_window=True, n_rows=2, n_steps=K + 2)[-2:] == [3 * K, 3 * K]
+def test_a_sliding_window_computes_every_token_at_every_step(monkeypatch):
+    assert tokens_by_step(monkeypatch, sliding_window=True, n_rows=2, n_steps=K + 2)[-2:] == [3 * K, 3 * K]
 
 
 def function_calls(run) -> Counter:

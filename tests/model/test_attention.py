@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from qdt_rl.model.attention import CausalSelfAttention, EntangledLinear, entangle
+from qdt_rl.model.attention import CausalSelfAttention, EntangledLinear, entangle, scaled_dot_product
 
 BATCH, TOKENS, HEADS, D_HEAD = 3, 7, 2, 5
 D_MODEL = HEADS * D_HEAD
@@ -21,14 +21,14 @@ def attention(output=None, dtype=torch.float64):
 
 def slow_heads(layer, tokens):
     """One query, one head, one row at a time, as the equation has it."""
-    key_weight, value_weight = layer.key_value.weight.chunk(2)
-    key_bias, value_bias = layer.key_value.bias.chunk(2)
+    query_weight, key_weight, value_weight = layer.query_key_value.weight.chunk(3)
+    query_bias, key_bias, value_bias = layer.query_key_value.bias.chunk(3)
     heads = torch.zeros_like(tokens)
     for b in range(len(tokens)):
         for h in range(HEADS):
             part = slice(h * D_HEAD, (h + 1) * D_HEAD)
             for t in range(TOKENS):
-                query = (layer.query.weight @ tokens[b, t] + layer.query.bias)[part]
+                query = (query_weight @ tokens[b, t] + query_bias)[part]
                 scores = [
                     query @ (key_weight @ tokens[b, s] + key_bias)[part] / math.sqrt(D_HEAD)
                     for s in range(t + 1)
@@ -50,17 +50,35 @@ def test_attention_by_hand():
     """Identity projections, one head: token 1 weighs itself e : 1 against token 0."""
     layer = CausalSelfAttention(2, 1, nn.Linear(2, 2)).double()
     with torch.no_grad():
-        for linear, weight in ((layer.query, torch.eye(2)), (layer.output, torch.eye(2))):
-            linear.weight.copy_(weight)
+        for linear, copies in ((layer.query_key_value, 3), (layer.output, 1)):
+            linear.weight.copy_(torch.eye(2).repeat(copies, 1))
             linear.bias.zero_()
-        layer.key_value.weight.copy_(torch.cat([torch.eye(2), torch.eye(2)]))
-        layer.key_value.bias.zero_()
     tokens = torch.tensor(
         [[[math.sqrt(math.sqrt(2)), 0.0], [0.0, math.sqrt(math.sqrt(2))]]], dtype=torch.float64
     )
     own = math.e / (1 + math.e)  # the score of a token with itself is sqrt(2) / sqrt(2) = 1, with the other 0
     expected = torch.stack([tokens[0, 0], tokens[0, 0] * (1 - own) + tokens[0, 1] * own])
     torch.testing.assert_close(layer(tokens)[0], expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("masked", ["causal", "one mask", "a mask for each row"])
+def test_both_ways_of_attending_agree_in_value_and_gradient(dtype, masked, monkeypatch):
+    """Short windows go through products of whole matrices, long ones through torch's fused kernel."""
+    torch.manual_seed(2)
+    parts = [torch.randn(BATCH, HEADS, TOKENS, D_HEAD, dtype=dtype, requires_grad=True) for _ in range(3)]
+    hidden = torch.rand(BATCH * HEADS, TOKENS, TOKENS) < 0.3
+    hidden[:, :, 0] = False
+    mask = torch.zeros_like(hidden, dtype=dtype).masked_fill(hidden, -torch.inf)
+    mask = {"causal": None, "one mask": mask[0], "a mask for each row": mask}[masked]
+    pull = torch.randn(BATCH, HEADS, TOKENS, D_HEAD).to(dtype)
+    results = []
+    for short in (TOKENS, TOKENS - 1):
+        monkeypatch.setattr("qdt_rl.model.attention._SHORT", {dtype: short})
+        result = scaled_dot_product(*parts, mask)
+        results.append((result, *torch.autograd.grad((result * pull).sum(), parts)))
+    tolerance = {torch.float32: 1e-5, torch.bfloat16: 3e-2}[dtype]
+    torch.testing.assert_close(*results, atol=tolerance, rtol=tolerance)
 
 
 @pytest.mark.parametrize("read_out", [slice(1, None, 3), slice(None, None, 2), slice(-1, None)])

@@ -1,9 +1,11 @@
 import math
 
+import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from qdt_rl.model.feedforward import Feedforward, InterferenceFeedforward, interfere
+from qdt_rl.model.feedforward import Feedforward, InterferenceFeedforward, interfere, two_layers
 
 D_MODEL, HIDDEN, CHANNELS, ROWS = 5, 7, 3, 11
 
@@ -40,6 +42,22 @@ def test_two_matrix_products_equal_the_channels_one_by_one_in_value_and_gradient
     for name, parameter in layer.named_parameters():
         torch.testing.assert_close(parameter.grad, expected[name], msg=name)
     assert expected["interference_logits"].abs().max() > 0.1
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_the_gradient_that_reuses_memory_equals_autograds_own(autocast):
+    """In bfloat16 too, to the bit: it takes the same products and the same GELU."""
+    torch.manual_seed(3)
+    x = torch.randn(2, ROWS, D_MODEL)
+    weights = [torch.randn(n) for n in ((HIDDEN, D_MODEL), HIDDEN, (D_MODEL, HIDDEN), D_MODEL)]
+    pull, results = torch.randn(2, ROWS, D_MODEL), []
+    for function in (two_layers, lambda x, a, b, c, d: F.linear(F.gelu(F.linear(x, a, b)), c, d)):
+        inputs = [tensor.clone().requires_grad_() for tensor in (x, *weights)]
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            result = function(*inputs)
+        (result.float() * pull).sum().backward()
+        results.append((result, *(tensor.grad for tensor in inputs)))
+    torch.testing.assert_close(*results, rtol=0 if autocast else 1e-5, atol=0 if autocast else 1e-5)
 
 
 def test_interfere_by_hand():

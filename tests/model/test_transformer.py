@@ -140,7 +140,7 @@ def test_entanglement_has_the_strength_of_the_configuration():
 
 
 def test_dropout_has_the_rate_of_the_configuration():
-    assert small("qdt", dropout=0.25).dropout.n_dropped == 2**14
+    assert small("qdt", dropout=0.25).dropout.n_dropped == 2**6
     model = small("qdt", dropout=0.0).train()
     torch.testing.assert_close(model(*window()), model.eval()(*window()))
 

@@ -161,6 +161,13 @@ def test_an_actor_knows_when_the_weights_have_changed():
     actor = Actor(model, sliding_window=False)
     model.load_state_dict(build().state_dict())
     assert not actor.is_current(model)
+    actor = Actor(model, sliding_window=False)
+    model.head.action.bias = torch.nn.Parameter(torch.zeros_like(model.head.action.bias))
+    assert not actor.is_current(model)
+    actor = Actor(model, sliding_window=False)
+    model.head = build().head
+    assert not actor.is_current(model)
+    assert not actor.is_current(build())
 
 
 def test_memory_of_other_weights_is_computed_anew_from_the_history():
@@ -168,7 +175,7 @@ def test_memory_of_other_weights_is_computed_anew_from_the_history():
     old = Actor(model, sliding_window=False)
     with torch.no_grad():
         model.head.action.weight.mul_(-1)
-        model.layers[0].attention.key_value.weight.mul_(-1)
+        model.layers[0].attention.query_key_value.weight.mul_(-1)
     new = Actor(model, sliding_window=False)
     history, memory = empty(model, 2), None
     for _ in range(4):
