@@ -87,6 +87,7 @@ class Trainer:
         self.model = model
         self.config = config
         self.n_updates = 0
+        self._parameters = list(model.parameters())
         self._dropouts = [module for module in model.modules() if isinstance(module, Dropout)]
         for dropout in self._dropouts:
             dropout.generator.manual_seed(seed)
@@ -105,13 +106,14 @@ class Trainer:
         Raises:
             DivergenceError: If the loss or the gradient is not finite; the weights stay as they were.
         """
-        self.model.train()
+        if not self.model.training:
+            self.model.train()
         learning_rate = self._warm_up()
         returns_to_go, observations, actions, timesteps, lengths = self._tensors(windows)
         predicted = self._model(returns_to_go, observations, actions, timesteps)
         loss = masked_mse(predicted, self.model.scaling.actions(actions), lengths)
         self.fabric.backward(loss)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
+        norm = nn.utils.clip_grad_norm_(self._parameters, self.config.max_grad_norm)
         update = Update(loss.item(), norm.item(), learning_rate)
         if not (np.isfinite(update.loss) and np.isfinite(update.gradient_norm)):
             self._optimizer.zero_grad()

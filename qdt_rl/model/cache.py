@@ -101,8 +101,9 @@ class KeyValueCache:
         return min(self.end, int(self.starts.min()))
 
     def _new_storage(self, end: int, starts: Int64[np.ndarray, " batch"]) -> "KeyValueCache":
-        # zeros, since masked columns are multiplied by zero, and what is left in memory may be NaN
-        return KeyValueCache(torch.zeros_like(self.pairs), starts, end)
+        pairs = torch.empty_like(self.pairs)
+        pairs[..., :end, :] = 0  # masked columns are multiplied by zero, and what lies in memory may be NaN
+        return KeyValueCache(pairs, starts, end)
 
 
 def keys_and_values(
