@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -21,6 +21,8 @@ app = typer.Typer(
 )
 data = typer.Typer(help="Minari datasets: list, generate, show.", no_args_is_help=True)
 app.add_typer(data, name="data")
+experiment = typer.Typer(help="The paper's experiments: list, run, report.", no_args_is_help=True)
+app.add_typer(experiment, name="experiment")
 console = Console()
 errors = Console(stderr=True)
 
@@ -39,6 +41,8 @@ Targets = Annotated[
         "--target", help="A return to ask for; may be repeated.", show_default="the best in the data"
     ),
 ]
+ExperimentName = Annotated[str, typer.Argument(help="The experiment; `experiment list` names them.")]
+Results = Annotated[Path, typer.Option("--out", help="The folder of the records and reports.")]
 
 
 def _show_version(wanted: bool) -> None:
@@ -189,6 +193,38 @@ def compare(
     _compare(agent, env, target, episodes, seed, out, references, online or [], online_steps)
 
 
+@experiment.command("list")
+def list_experiments(out: Results = Path("docs/results")) -> None:
+    """List the experiments, and how many of their cells have been run."""
+    from qdt_rl.experiments.running import experiment_states
+
+    table = Table("experiment", "cells", "done", "failed")
+    for row in experiment_states(out):
+        table.add_row(*row)
+    console.print(table)
+
+
+@experiment.command("run")
+def run_experiment_command(
+    name: ExperimentName,
+    backend: Annotated[Literal["loky", "ray", "dask"], typer.Option(help="loky: local.")] = "loky",
+    jobs: Annotated[int, typer.Option(help="Cells at a time, each on one thread.", min=1)] = 2,
+    out: Results = Path("docs/results"),
+) -> None:
+    """Run the cells of an experiment that have not been run; killed and started again, it goes on."""
+    from qdt_rl.experiments.running import run_experiment
+
+    _print_written([run_experiment(name, out, jobs, backend)])
+
+
+@experiment.command("report")
+def report_experiment(name: ExperimentName, out: Results = Path("docs/results")) -> None:
+    """Write an experiment's tables and figures from its records."""
+    from qdt_rl.experiments.reports import write_report
+
+    _print_written(write_report(name, out))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; an error of ours, or of the file system, is one line and not a traceback.
 
@@ -244,10 +280,7 @@ def _compare(
 def _refuse_with_resume(settings: dict[str, Any]) -> None:
     given = [f"--{name.replace('_', '-')}" for name, value in settings.items() if value is not None]
     if given:
-        raise ConfigError(
-            f"--resume goes on with the agent's own settings: leave out {', '.join(given)}, or train a new "
-            "agent."
-        )
+        raise ConfigError(f"--resume goes on with the agent's own settings: leave out {', '.join(given)}.")
 
 
 def _print_written(paths: Iterable[Path]) -> None:

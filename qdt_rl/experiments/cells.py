@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from qdt_rl.data.minari_reader import load_dataset
+from qdt_rl.errors import DivergenceError
 from qdt_rl.evaluation.rollout import evaluate
-from qdt_rl.experiments.agents import make_agent
+from qdt_rl.experiments.controls import make_agent_or_control
 from qdt_rl.experiments.provenance import provenance
 from qdt_rl.policy.agent import QDTPolicy
 from qdt_rl.policy.base import OfflinePolicy
@@ -25,7 +27,7 @@ class Cell:
 
     Attributes:
         experiment: The experiment's name.
-        variant: The agent's name, one of ``AGENTS``.
+        variant: The agent's name, one of ``AGENTS`` or ``CONTROLS``.
         dataset: A Minari dataset's id.
         seed: Of the agent.
         n_steps: Updates.
@@ -34,6 +36,8 @@ class Cell:
             between agents are paired.
         evaluate_at: Numbers of updates at which the agent is evaluated; the last is ``n_steps``.
         sliding_window: Whether to evaluate with the original sliding window too, at the end.
+        expert_target: Whether to ask for the expert's return too, at the end, besides the best in the data.
+        n_data_episodes: Train on the dataset's first episodes only, so many of them; 0: on all.
     """
 
     experiment: str
@@ -45,6 +49,8 @@ class Cell:
     n_episodes: int = 64
     evaluate_at: tuple[int, ...] = ()
     sliding_window: bool = False
+    expert_target: bool = False
+    n_data_episodes: int = 0
 
     def key(self) -> str:
         """Return what tells this cell from every other."""
@@ -67,9 +73,12 @@ def run_cell(cell: Cell) -> dict[str, Any]:
 
 
 def _train_and_evaluate(cell: Cell) -> dict[str, Any]:
-    agent = make_agent(cell.variant, seed=cell.seed, **dict(cell.settings))
+    agent = make_agent_or_control(cell.variant, seed=cell.seed, **dict(cell.settings))
+    dataset = load_dataset(cell.dataset)
+    if cell.n_data_episodes:
+        dataset = dataset.filter_episodes(lambda episode: episode.id < cell.n_data_episodes)
     updates: list[Update] = []
-    evaluations, train_seconds, done = [], 0.0, 0
+    evaluations, train_seconds, done, diverged = [], 0.0, 0, None
 
     def keep(locals_: dict[str, Any], _: dict[str, Any]) -> bool:
         updates.append(locals_["update"])
@@ -77,13 +86,20 @@ def _train_and_evaluate(cell: Cell) -> dict[str, Any]:
 
     for n_steps in sorted({*cell.evaluate_at, cell.n_steps}):
         start = perf_counter()
-        agent.fit(cell.dataset, n_steps - done, callback=keep)
+        try:
+            agent.fit(dataset, n_steps - done, callback=keep)
+        except DivergenceError as error:  # a result like any other: the weights before it are judged
+            diverged = str(error)
         train_seconds += perf_counter() - start
         done = n_steps
-        evaluations.append(_evaluate(agent, cell.n_episodes))
+        evaluations.append(_evaluate(agent, agent.best_return, cell.n_episodes))
+        if diverged:
+            break
+    if cell.expert_target and agent.reference_scores is not None:
+        evaluations.append(_evaluate(agent, agent.reference_scores[1], cell.n_episodes))
     if cell.sliding_window and isinstance(agent, QDTPolicy):
         agent.sliding_window = True
-        evaluations.append(_evaluate(agent, cell.n_episodes))
+        evaluations.append(_evaluate(agent, agent.best_return, cell.n_episodes))
     kept = updates[::_TRACE_INTERVAL]
     return {
         "n_parameters": sum(parameter.numel() for parameter in agent.model.parameters()),
@@ -91,19 +107,21 @@ def _train_and_evaluate(cell: Cell) -> dict[str, Any]:
         "trace_interval": _TRACE_INTERVAL,
         "loss": [float(np.float32(update.loss)) for update in kept],
         "gradient_norm": [float(np.float32(update.gradient_norm)) for update in kept],
+        "diverged": diverged,
+        "reference_scores": agent.reference_scores,
         "evaluations": evaluations,
     }
 
 
-def _evaluate(agent: OfflinePolicy, n_episodes: int) -> dict[str, Any]:
-    if agent.env_id is None or agent.best_return is None:
+def _evaluate(agent: OfflinePolicy, target_return: float | None, n_episodes: int) -> dict[str, Any]:
+    if agent.env_id is None or target_return is None:
         raise ValueError("the dataset names no environment to evaluate in")
     start = perf_counter()
-    result = evaluate(agent, agent.env_id, agent.best_return, n_episodes)
+    result = evaluate(agent, agent.env_id, target_return, n_episodes)
     return {
         "n_updates": agent.num_timesteps,
         "sliding_window": getattr(agent, "sliding_window", False),
-        "target_return": agent.best_return,
+        "target_return": target_return,
         "returns": result.returns.tolist(),
         "seconds": perf_counter() - start,
     }

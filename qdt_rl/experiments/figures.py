@@ -1,10 +1,10 @@
 """Figures of scores: pure functions of the records."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from jaxtyping import Float64
@@ -15,6 +15,9 @@ from qdt_rl.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+T = TypeVar("T")
+_NO_DATE = {".svg": {"Date": None}, ".png": {}}  # the same records give the same bytes
 
 # Tol's bright scheme, which colour-blind readers can tell apart; the markers say the same without colour.
 _COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#777777")
@@ -125,6 +128,36 @@ def _errors(scores: Sequence[Score]) -> Float64[np.ndarray, "2 scores"]:
 def _mean_and_interval(score: Score, digits: int) -> str:
     interval = "" if score.low is None else f" [{score.low:.{digits}f}, {score.high:.{digits}f}]"
     return f"{score.mean:.{digits}f}{interval}"
+
+
+def plot_panels(draw: Callable[["Axes", T], None], items: Sequence[T], path: Path) -> None:
+    """Write a figure with a panel for each item, as PNG or SVG.
+
+    Args:
+        draw: Draws an item on axes.
+        items: What to draw.
+        path: Where.
+    """
+    from cycler import cycler
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    n_columns = min(2, len(items))
+    n_rows = -(-len(items) // n_columns)
+    with rc_context({"axes.prop_cycle": cycler(color=_COLOURS), "svg.hashsalt": "qdt_rl"}):
+        figure = Figure(figsize=(5.5 * n_columns, 4.0 * n_rows), layout="constrained")
+        FigureCanvasAgg(figure)
+        panels = figure.subplots(n_rows, n_columns, squeeze=False).flat
+        for axes, item in zip(panels, items, strict=False):
+            draw(axes, item)
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.legend(frameon=False, fontsize=7)
+        for axes in panels:
+            axes.set_axis_off()
+        image = io.BytesIO()
+        figure.savefig(image, dpi=150, format=path.suffix[1:], metadata=_NO_DATE[path.suffix])
+    write_whole(path, image.getvalue())
 
 
 @contextmanager

@@ -1,19 +1,25 @@
 """Grids of cells: run in parallel, recorded as they end, continued where they were cut off."""
 
-import gzip
-import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, parallel_config
 
-from qdt_rl.errors import CheckpointError
+from qdt_rl.config import require
+from qdt_rl.errors import MissingExtraError
 from qdt_rl.experiments.cells import Cell, run_cell
+from qdt_rl.experiments.records import append_record, drop_cut_record, read_records
 from qdt_rl.progress import track
 
+Backend = Literal["loky", "ray", "dask"]
 
-def run_grid(cells: Sequence[Cell], path: Path, n_jobs: int, progress_bar: bool = False) -> None:
+
+def run_grid(
+    cells: Sequence[Cell], path: Path, n_jobs: int, progress_bar: bool = False, backend: Backend = "loky"
+) -> None:
     """Run the cells that are not recorded yet, and append each record when its cell ends.
 
     Killed at any point and started again, this loses the cells in flight and nothing else. Cells that failed
@@ -21,47 +27,53 @@ def run_grid(cells: Sequence[Cell], path: Path, n_jobs: int, progress_bar: bool 
 
     Args:
         cells: The grid.
-        path: The records, JSON lines.
+        path: The records, ``.jsonl.gz``.
         n_jobs: Cells at a time, each in a process and on a thread of its own.
         progress_bar: Show one, if standard error is a terminal.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
-    _drop_cut_line(path)
-    done = {record["key"] for record in read_records(path) if not record["failed"]}
-    missing = [cell for cell in cells if cell.key() not in done]
-    parallel = Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)
-    records: Iterator[dict[str, Any]] = parallel(delayed(run_cell)(cell) for cell in missing)
-    with path.open("a", encoding="utf-8") as file:
-        for record in track(records, len(missing), "Running cells", progress_bar):
-            file.write(json.dumps(record, allow_nan=False) + "\n")
-            file.flush()
-
-
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """Return the records in a file, plain or ``.gz``; of a cell that was run twice, the last.
-
-    A last line that a kill has cut off is left out.
+        backend: Joblib's: processes of this machine, a Ray cluster or a Dask cluster.
 
     Raises:
-        CheckpointError: If a line in the middle is no record.
+        CheckpointError: If ``path`` holds something else.
+        ConfigError: If ``backend`` is unknown.
+        MissingExtraError: If the backend's package is not installed.
     """
-    content = path.read_bytes()
-    text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
-    lines = text.split("\n")
-    records = {}
-    for number, line in enumerate(lines[:-1], start=1):
-        try:
-            record = json.loads(line)
-            records[record["key"]] = record
-        except (ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"{path}, line {number} is no record of an experiment: {error}") from error
-    return list(records.values())
+    require(backend in get_args(Backend), "backend", f"one of {', '.join(get_args(Backend))}", backend)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    drop_cut_record(path)
+    missing = cells_to_run(cells, path)
+    with _started(backend, n_jobs):
+        parallel = Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)
+        records: Iterator[dict[str, Any]] = parallel(delayed(run_cell)(cell) for cell in missing)
+        for record in track(records, len(missing), "Running cells", progress_bar):
+            append_record(path, record)
 
 
-def _drop_cut_line(path: Path) -> None:
-    """Remove what a kill left of a line, so that the next record begins on one of its own."""
-    content = path.read_bytes()
-    if not content.endswith(b"\n"):
-        with path.open("r+b") as file:
-            file.truncate(content.rfind(b"\n") + 1)
+def cells_to_run(cells: Sequence[Cell], path: Path) -> list[Cell]:
+    """Return the cells without a record, and those that failed."""
+    records = read_records(path) if path.exists() else []
+    done = {record["key"] for record in records if not record["failed"]}
+    return [cell for cell in cells if cell.key() not in done]
+
+
+@contextmanager
+def _started(backend: Backend, n_jobs: int) -> Iterator[None]:
+    """Let joblib send its tasks to a backend."""
+    if backend == "ray":
+        _require_package("ray", backend).register_ray()
+    if backend == "dask":
+        cluster = _require_package("distributed", backend).Client(n_workers=n_jobs, threads_per_worker=1)
+        with cluster, parallel_config(backend):
+            yield
+        return
+    with parallel_config(backend):
+        yield
+
+
+def _require_package(package: str, extra: str) -> Any:
+    try:
+        return import_module("ray.util.joblib" if package == "ray" else package)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"The {extra} backend needs a package that is not installed: pip install 'qdt-rl[{extra}]'."
+        ) from error

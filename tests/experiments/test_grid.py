@@ -3,21 +3,30 @@
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from qdt_envs.reference_scores import REFERENCE_SCORES
 from qdt_rl.data.generation import generate_dataset
-from qdt_rl.errors import CheckpointError
+from qdt_rl.data.minari_reader import load_dataset, read_trajectories
+from qdt_rl.errors import CheckpointError, ConfigError, MissingExtraError
 from qdt_rl.evaluation.result import EvaluationResult
 from qdt_rl.experiments.cells import Cell, run_cell
-from qdt_rl.experiments.grid import read_records, run_grid
+from qdt_rl.experiments.controls import make_agent_or_control
+from qdt_rl.experiments.grid import run_grid
 from qdt_rl.experiments.grids import GRIDS
+from qdt_rl.experiments.records import append_record, drop_cut_record, read_records
 from qdt_rl.experiments.reports import precision_report, require_complete
 from qdt_rl.policy.agent import QDTPolicy
 
@@ -84,12 +93,13 @@ def test_a_cell_that_fails_is_recorded_as_failed():
 
 
 def test_a_grid_runs_what_is_missing_or_failed_and_nothing_else(tmp_path, quick_evaluation):
-    path = tmp_path / "records.jsonl"
+    path = tmp_path / "records.jsonl.gz"
     cells = [replace(CELL, seed=seed) for seed in range(3)]
     run_grid(cells[:1], path, n_jobs=1)
-    marked = json.loads(path.read_text()) | {"mark": True}
-    failed = {"key": cells[1].key(), "failed": "once"}
-    path.write_text(json.dumps(marked) + "\n" + json.dumps(failed) + "\n" + '{"key": "cut o')
+    append_record(path, read_records(path)[0] | {"mark": True})
+    append_record(path, {"key": cells[1].key(), "failed": "once"})
+    with path.open("ab") as file:
+        file.write(gzip.compress(b'{"key": "cut off"}\n')[:-3])
     run_grid(cells, path, n_jobs=1)
     records = {record["key"]: record for record in read_records(path)}
     assert list(records) == [cell.key() for cell in cells]
@@ -97,21 +107,21 @@ def test_a_grid_runs_what_is_missing_or_failed_and_nothing_else(tmp_path, quick_
     assert all(record["failed"] is None for record in records.values())
 
 
-def start_grid(cells, path, n_jobs):
+def start_grid(cells, path, n_jobs, backend="loky"):
     code = (
         "from pathlib import Path\nfrom qdt_rl.experiments.cells import Cell\n"
         "from qdt_rl.experiments.grid import run_grid\n"
-        f"run_grid({cells!r}, Path({str(path)!r}), {n_jobs})\n"
+        f"run_grid({cells!r}, Path({str(path)!r}), {n_jobs}, backend={backend!r})\n"
     )
     return subprocess.Popen([sys.executable, "-c", code], env=os.environ)
 
 
 def test_a_killed_grid_goes_on_where_it_was_and_any_number_of_workers_agree(tmp_path):
     """Real episodes, in processes of their own."""
-    killed, whole = tmp_path / "killed.jsonl", tmp_path / "whole.jsonl"
+    killed, whole = tmp_path / "killed.jsonl.gz", tmp_path / "whole.jsonl.gz"
     cells = [replace(QUICK, seed=seed) for seed in range(2)]
     process = start_grid(cells, killed, 1)
-    while not (killed.exists() and killed.read_bytes().count(b"\n")):
+    while not (killed.exists() and read_records(killed)):
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -124,17 +134,81 @@ def test_a_killed_grid_goes_on_where_it_was_and_any_number_of_workers_agree(tmp_
     assert set(one) == {cell.key() for cell in cells}
 
 
+@pytest.mark.parametrize("backend", ["ray", "dask"])
+def test_a_cluster_gives_the_same_records(backend, tmp_path):
+    """On a real cluster of this machine."""
+    pytest.importorskip({"ray": "ray", "dask": "distributed"}[backend])
+    local, cluster = tmp_path / "local.jsonl.gz", tmp_path / "cluster.jsonl.gz"
+    cells = [replace(QUICK, seed=seed) for seed in range(3)]
+    assert start_grid(cells, local, 1).wait() == 0
+    assert start_grid(cells, cluster, 2, backend).wait() == 0
+    one, two = ({r["key"]: without_times(r) for r in read_records(path)} for path in (local, cluster))
+    assert one == two
+    assert set(one) == {cell.key() for cell in cells}
+
+
+def test_unknown_and_missing_backends_are_named(tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match="backend must be one of loky, ray, dask"):
+        run_grid([CELL], tmp_path / "records.jsonl.gz", 1, backend="slurm")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(MissingExtraError, match=re.escape("pip install 'qdt-rl[dask]'")):
+        run_grid([CELL], tmp_path / "records.jsonl.gz", 1, backend="dask")
+
+
+def test_a_diverging_run_is_a_result_and_is_judged_by_the_weights_before(quick_evaluation):
+    record = run_cell(replace(CELL, settings=(*SETTINGS, ("learning_rate", 1e30), ("max_grad_norm", 1e30))))
+    assert record["failed"] is None
+    assert "Divergence at update" in record["diverged"]
+    assert len(record["evaluations"]) == 1
+
+
+def test_a_cell_can_use_the_first_episodes_only_and_ask_for_the_experts_return(quick_evaluation):
+    record = run_cell(replace(CELL, n_data_episodes=1, expert_target=True))
+    first = load_dataset(DATASET).filter_episodes(lambda episode: episode.id == 0)
+    own_best = read_trajectories(first).episode_returns.max()
+    asked = [evaluation["target_return"] for evaluation in record["evaluations"]]
+    assert asked == [own_best, own_best, REFERENCE_SCORES["QDTSynthetic-v0"][1]]
+
+
+def test_the_folded_control_starts_as_the_same_function_and_sees_the_same_windows(quick_evaluation):
+    quiet = {**dict(SETTINGS), "learning_rate": 1e-30}
+    agents = [make_agent_or_control(name, **quiet).fit(DATASET, 2) for name in ("qdt", "wide-dt-folded")]
+    observations = np.random.default_rng(0).normal(size=(4, 11))
+    actions = [agent.predict(observations, np.arange(4.0))[0] for agent in agents]
+    np.testing.assert_allclose(*actions, atol=1e-6)
+    assert agents[1].model.config.n_channels == 1
+    records = [
+        run_cell(replace(CELL, variant=name, settings=(*SETTINGS, ("learning_rate", 1e-30))))
+        for name in ("qdt", "wide-dt-folded", "wide-dt")
+    ]
+    np.testing.assert_allclose(records[0]["loss"], records[1]["loss"], rtol=1e-5)
+    assert abs(records[2]["loss"][0] - records[0]["loss"][0]) > 1e-5
+
+
 def test_damaged_records_are_named(tmp_path):
-    path = tmp_path / "records.jsonl"
-    path.write_text('{"key": "a", "failed": null}\n{"key": \n{"key": "b", "failed": null}\n')
-    with pytest.raises(CheckpointError, match=r"records\.jsonl, line 2 is no record of an experiment"):
+    path = tmp_path / "records.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"key": "a", "failed": null}\n{"key": \n{"key": "b", "failed": null}\n'))
+    with pytest.raises(CheckpointError, match=r"records\.jsonl\.gz, line 2 is no record of an experiment"):
+        read_records(path)
+    path.write_text("no gzip at all")
+    with pytest.raises(CheckpointError, match="damaged at byte 0"):
         read_records(path)
 
 
-def test_compressed_records_are_read(tmp_path):
-    path = tmp_path / "records.jsonl.gz"
-    path.write_bytes(gzip.compress(b'{"key": "a", "failed": null}\n'))
-    assert read_records(path) == [{"key": "a", "failed": None}]
+@given(st.lists(st.integers(), max_size=5), st.integers(min_value=1, max_value=30))
+@settings(deadline=None)
+def test_whatever_a_kill_cuts_off_the_records_before_it_stay(numbers, n_lost):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "records.jsonl.gz")
+        path.touch()
+        for i, number in enumerate(numbers):
+            append_record(path, {"key": str(i), "number": number})
+        whole = path.read_bytes()
+        append_record(path, {"key": "last"})
+        os.truncate(path, max(len(whole), path.stat().st_size - n_lost))
+        assert [record["number"] for record in read_records(path)] == numbers
+        drop_cut_record(path)
+        assert path.read_bytes() == whole
 
 
 def precision_records():

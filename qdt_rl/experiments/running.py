@@ -1,0 +1,67 @@
+"""What the command line does with experiments: run them, and tell how far they are."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import minari
+
+from qdt_rl.data.generation import DATASET_IDS, generate_dataset
+from qdt_rl.data.minari_reader import load_dataset
+from qdt_rl.errors import DatasetError
+from qdt_rl.experiments.datasets import generation_seed
+from qdt_rl.experiments.grid import Backend, cells_to_run, run_grid
+from qdt_rl.experiments.grids import GRIDS, find_grid
+from qdt_rl.experiments.output import output_folder
+from qdt_rl.experiments.records import read_records, records_path
+
+_N_EPISODES, _SEED = 200, 0
+
+
+def run_experiment(name: str, folder: Path, n_jobs: int, backend: Backend = "loky") -> Path:
+    """Run what is missing of an experiment; datasets that are missing are generated first.
+
+    Args:
+        name: One of ``GRIDS``.
+        folder: Of the records.
+        n_jobs: Cells at a time.
+        backend: Joblib's.
+
+    Returns:
+        The records.
+
+    Raises:
+        ConfigError: If the experiment or backend is unknown, or nothing can be written to ``folder``.
+        DatasetError: If a dataset of a grid's name is there, but was not generated as the grid means it.
+    """
+    cells = find_grid(name)
+    path = records_path(output_folder(folder), name)
+    for dataset_id in sorted({cell.dataset for cell in cells_to_run(cells, path)}):
+        _ensure_dataset(dataset_id)
+    run_grid(cells, path, n_jobs, progress_bar=True, backend=backend)
+    return path
+
+
+def experiment_states(folder: Path) -> Iterator[tuple[str, str, str, str]]:
+    """Yield each experiment's name, and its numbers of cells, of those that are done and that failed."""
+    for name, cells in GRIDS.items():
+        path = records_path(folder, name)
+        records = read_records(path) if path.exists() else []
+        n_failed = sum(bool(record["failed"]) for record in records)
+        n_done = len(cells) - len(cells_to_run(cells, path))
+        yield name, str(len(cells)), str(n_done), str(n_failed)
+
+
+def _ensure_dataset(dataset_id: str) -> None:
+    if dataset_id not in minari.list_local_datasets():
+        if dataset_id in DATASET_IDS:
+            generate_dataset(dataset_id, n_episodes=_N_EPISODES, seed=_SEED)
+        return  # elsewhere, the cell itself tells what is missing
+    dataset = load_dataset(dataset_id)
+    if dataset_id in DATASET_IDS and (dataset.total_episodes, generation_seed(dataset)) != (
+        _N_EPISODES,
+        _SEED,
+    ):
+        raise DatasetError(
+            f"{dataset_id} is there, but is not the one of {_N_EPISODES} episodes and seed {_SEED} that the "
+            f"experiment means; make it anew with `qdt-rl data generate {dataset_id} --overwrite`."
+        )

@@ -1,0 +1,143 @@
+"""What records say: against values worked by hand."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from qdt_rl.errors import CheckpointError, ConfigError
+from qdt_rl.experiments.ablation import (
+    ablation_report,
+    performance_profile,
+    probability_of_improvement,
+    synergy,
+    tasks,
+)
+from qdt_rl.experiments.cells import Cell
+from qdt_rl.experiments.grids import ABLATION, GRIDS
+from qdt_rl.experiments.records import append_record, records_path
+from qdt_rl.experiments.reports import write_report
+
+AGENTS = ("dt", "q-attention", "q-feedforward", "qdt", "wide-dt")
+LEVELS = {"dt": 0.0, "q-attention": 10.0, "q-feedforward": 20.0, "qdt": 35.0, "wide-dt": 36.0}
+CELLS = [
+    Cell("test", agent, "some/data-v0", seed, 500, evaluate_at=(250,), expert_target=True)
+    for seed in range(3)
+    for agent in AGENTS
+]
+
+
+def record(cell):
+    """Level + seed at the end, half of it at 250 updates, 100 more when asked for the expert's return."""
+    end = LEVELS[cell.variant] + cell.seed
+    judged = [(250, 7.0, end / 2), (500, 7.0, end), (500, 9.0, end + 100)]
+    return {
+        "key": cell.key(),
+        "failed": None,
+        "diverged": None,
+        "train_seconds": 2.0 if cell.variant == "qdt" else 1.0,
+        "reference_scores": [-50.0, 150.0],
+        "versions": {"torch": "1"},
+        "processor": "some",
+        "commit": "abc",
+        "evaluations": [
+            {"n_updates": n, "target_return": target, "returns": [mean - 5, mean + 5]}
+            for n, target, mean in judged
+        ],
+    }
+
+
+RECORDS = [record(cell) for cell in CELLS]
+
+
+def test_the_report_by_hand():
+    lines = ablation_report(CELLS, RECORDS).splitlines()
+    head, rule, dt, *_ = lines[2:]
+    assert head == (
+        "| agent | 250 updates | 500 updates | 500 updates, expert's target | normalised | training time |"
+    )
+    assert rule.count("---") == 6
+    assert dt == "| `dt` | 0 (0 to 1) | 1 (0 to 2) | 101 (100 to 102) | 25.5 | 1.00 × |"
+    assert "| `qdt` | 18 (18 to 18) | 36 (35 to 37) | 136 (135 to 137) | 43.0 | 2.00 × |" in lines
+    assert "| `qdt` − `dt` | +35 (+35 to +35) | 1.00 |" in lines
+    assert "| `qdt` − `wide-dt` | -1 (-1 to -1) | 0.22 |" in lines  # 2 of 9 pairs win... and 2 tie
+    assert "| synergy | +5 (+5 to +5) | – |" in lines  # (35 − 10) − (20 − 0)
+
+
+def test_seeds_that_lack_an_agent_are_left_out_and_counted():
+    (task,) = tasks(CELLS, RECORDS[:-1])
+    assert (task.seeds, task.n_planned) == ([0, 1], 3)
+    assert all(len(returns[task.last]) == 2 for returns in task.returns.values())
+    assert "**2 of 3 seeds have been run.**" in ablation_report(CELLS, RECORDS[:-1])
+    failed = [*RECORDS[:-1], RECORDS[-1] | {"failed": "Traceback"}]
+    assert tasks(CELLS, failed)[0].seeds == [0, 1]
+    assert "**0 of 3 seeds" in ablation_report(CELLS, [])
+
+
+def test_tasks_are_told_apart_by_the_data_used():
+    cut = [replace(cell, n_data_episodes=20) for cell in CELLS]
+    names = [task.name for task in tasks([*CELLS, *cut], RECORDS)]
+    assert names == ["some/data-v0", "some/data-v0, 20 episodes"]
+
+
+def test_probability_of_improvement_is_the_u_statistic_of_mann_and_whitney():
+    rng = np.random.default_rng(0)
+    first, second = rng.integers(0, 8, 12).astype(float), rng.integers(0, 8, 9).astype(float)
+    expected = stats.mannwhitneyu(first, second).statistic / (12 * 9)
+    assert probability_of_improvement(first, second) == pytest.approx(expected)
+
+
+def test_a_profile_counts_the_runs_above_each_threshold():
+    np.testing.assert_array_equal(
+        performance_profile(np.array([1.0, 2.0, 2.0, 5.0]), np.array([0.0, 1.0, 2.0, 5.0])),
+        [1, 0.75, 0.25, 0],
+    )
+
+
+def test_synergy_is_zero_when_the_gains_add_up():
+    returns = {"dt": 1.0, "q-attention": 4.0, "q-feedforward": 6.0, "qdt": 9.0}
+    np.testing.assert_allclose(synergy({name: np.array([value]) for name, value in returns.items()}), 0.0)
+
+
+@pytest.fixture
+def grid(monkeypatch, tmp_path):
+    monkeypatch.setattr("qdt_rl.experiments.grids.GRIDS", {"test": tuple(CELLS)})
+    return tmp_path
+
+
+def test_a_report_is_written_whole_and_the_same_records_give_the_same_bytes(grid):
+    for entry in RECORDS:
+        append_record(records_path(grid, "test"), entry)
+    written = write_report("test", grid)
+    names = {path.name for path in written}
+    figures = {f"test-{kind}.{suffix}" for kind in ("curves", "profiles") for suffix in ("png", "svg")}
+    assert names == {"test.md", "test.html"} | figures
+    first = {path: path.read_bytes() for path in written}
+    page = first[grid / "test.html"].decode()
+    assert "<table>" in page
+    assert page.count('src="data:image/png;base64,') == 2
+    assert not re.search(r"https?://", page)
+    write_report("test", grid)
+    assert {path: path.read_bytes() for path in written} == first
+
+
+def test_a_report_of_nothing_and_an_unknown_experiment_are_refused(grid):
+    with pytest.raises(CheckpointError, match="There are no records at"):
+        write_report("test", grid)
+    with pytest.raises(ConfigError, match=r"Unknown experiment 'other'; the experiments are test\."):
+        write_report("other", grid)
+
+
+def test_the_grids_are_what_the_rule_says():
+    for cells in GRIDS.values():
+        assert len({cell.key() for cell in cells}) == len(cells)
+    assert {cell.n_steps for cell in ABLATION} == {2000}
+    assert {cell.n_episodes for cell in ABLATION} == {64}
+    assert {cell.evaluate_at for cell in ABLATION} == {(250, 500)}
+    assert all(cell.settings == () and cell.expert_target for cell in ABLATION)
+    replay = [c for c in ABLATION if c.dataset == "qdt/synthetic/medium-replay-v0" and not c.n_data_episodes]
+    assert {(c.variant, c.seed) for c in replay} == {
+        (variant, seed) for variant in (*AGENTS, "bc", "bc-10%") for seed in range(10)
+    }
