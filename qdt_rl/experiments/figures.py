@@ -138,18 +138,18 @@ def plot_panels(draw: Callable[["Axes", T], None], items: Sequence[T], path: Pat
         items: What to draw.
         path: Where.
     """
-    from cycler import cycler
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.rcsetup import cycler
 
     n_columns = min(2, len(items))
     n_rows = -(-len(items) // n_columns)
-    with rc_context({"axes.prop_cycle": cycler(color=_COLOURS), "svg.hashsalt": "qdt_rl"}):
+    with rc_context({"axes.prop_cycle": cycler("color", _COLOURS), "svg.hashsalt": "qdt_rl"}):
         figure = Figure(figsize=(5.5 * n_columns, 4.0 * n_rows), layout="constrained")
         FigureCanvasAgg(figure)
         panels = figure.subplots(n_rows, n_columns, squeeze=False).flat
-        for axes, item in zip(panels, items, strict=False):
+        for item, axes in zip(items, panels, strict=False):
             draw(axes, item)
             axes.spines[["top", "right"]].set_visible(False)
             axes.legend(frameon=False, fontsize=7)

@@ -43,8 +43,7 @@ def run_grid(
     drop_cut_record(path)
     missing = cells_to_run(cells, path)
     with _started(backend, n_jobs):
-        parallel = Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)
-        records: Iterator[dict[str, Any]] = parallel(delayed(run_cell)(cell) for cell in missing)
+        records = _records(missing, n_jobs, backend)
         for record in track(records, len(missing), "Running cells", progress_bar):
             append_record(path, record)
 
@@ -54,6 +53,17 @@ def cells_to_run(cells: Sequence[Cell], path: Path) -> list[Cell]:
     records = read_records(path) if path.exists() else []
     done = {record["key"] for record in records if not record["failed"]}
     return [cell for cell in cells if cell.key() not in done]
+
+
+def _records(cells: Sequence[Cell], n_jobs: int, backend: Backend) -> Iterator[dict[str, Any]]:
+    """Run cells, and yield each record when it is there."""
+    if backend != "ray":
+        parallel = Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)
+        yield from parallel(delayed(run_cell)(cell) for cell in cells)
+        return
+    for start in range(0, len(cells), n_jobs):  # Ray's backend hands a whole call's results over at once
+        batch = cells[start : start + n_jobs]
+        yield from Parallel(n_jobs=n_jobs, batch_size=1)(delayed(run_cell)(cell) for cell in batch)
 
 
 @contextmanager
