@@ -14,9 +14,14 @@ def require(condition: bool, name: str, expected: str, value: object) -> None:
         raise ConfigError(f"{name} must be {expected}, but {value!r} was given.")
 
 
-def is_whole(value: object, at_least: int) -> bool:
-    """Whether ``value`` is an int, no bool, and not below ``at_least``."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= at_least
+def is_whole(value: object, at_least: int, at_most: float = float("inf")) -> bool:
+    """Whether ``value`` is an int, no bool, and within the two bounds."""
+    return isinstance(value, int) and not isinstance(value, bool) and at_least <= value <= at_most
+
+
+MAX_LAYERS = 1000
+MAX_CONTEXT_LENGTH = 2**16
+"""Far beyond any use, and enough that a hostile file cannot ask for endless work or memory."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +34,12 @@ class ModelConfig:
     Attributes:
         observation_size: S, the length of an observation vector.
         action_size: A, the length of an action vector.
-        context_length: K, the number of timesteps that the model sees; 3K tokens.
+        context_length: K, the number of timesteps that the model sees; 3K tokens. At most 65,536.
         max_timestep: Rows of the episode-timestep embedding; later timesteps use the last row.
         d_model: D, the width of a token.
-        n_layers: L, the number of blocks.
+        n_layers: L, the number of blocks; at most 1,000.
         n_heads: H, the number of attention heads; divides ``d_model``.
-        dropout: The rate on each block's two outputs; in [0, 1).
+        dropout: The rate on each block's two outputs, in [0, 1), rounded to a multiple of 1/256.
         attention: ``"standard"`` or ``"entangled"``.
         entanglement_strength: α_e of the entanglement layer; used by entangled attention only.
         n_channels: n, the channels of the interference feedforward; one channel is the plain feedforward.
@@ -62,6 +67,8 @@ class ModelConfig:
         for name in (field.name for field in fields(self) if field.name not in not_sizes):
             value = getattr(self, name)
             require(is_whole(value, 1), name, "a whole number of at least 1", value)
+        for name, limit in (("n_layers", MAX_LAYERS), ("context_length", MAX_CONTEXT_LENGTH)):
+            require(getattr(self, name) <= limit, name, f"at most {limit:,}", getattr(self, name))
         require(
             self.d_model % self.n_heads == 0, "d_model", f"divisible by n_heads={self.n_heads}", self.d_model
         )

@@ -1,7 +1,7 @@
 """Training: one update at a time, on windows from wherever they come."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -88,7 +88,7 @@ class Trainer:
         self.config = config
         self.n_updates = 0
         self._parameters = list(model.parameters())
-        self._dropouts = [module for module in model.modules() if isinstance(module, Dropout)]
+        self._dropouts = _dropouts(model)
         for dropout in self._dropouts:
             dropout.generator.manual_seed(seed)
         self.fabric = _launch_fabric(config.precision, device)
@@ -136,21 +136,13 @@ class Trainer:
         """Take up a run where ``tensors`` described it, but for the weights, which are the model's to load.
 
         Raises:
-            CheckpointError: If a tensor is missing or unknown, or has another shape.
+            CheckpointError: If a tensor is missing, or has another shape or dtype.
         """
-        try:
-            self._load_tensors(state, n_updates)
-        except (KeyError, RuntimeError) as error:
-            raise CheckpointError(f"The saved training state does not fit this agent: {error}") from error
-
-    def _load_tensors(self, state: dict[str, Tensor], n_updates: int) -> None:
+        check_tensors(self.model, state, n_updates)
         for name, parameter in self.model.named_parameters():
-            if n_updates == 0:
-                break
-            moments = {moment: state[f"optimizer.{moment}.{name}"].to(parameter) for moment in _MOMENTS}
-            if any(moment.shape != parameter.shape for moment in moments.values()):
-                raise KeyError(f"optimizer moments of {name}")
-            self.optimizer.state[parameter] = {"step": torch.tensor(float(n_updates)), **moments}
+            if n_updates:
+                moments = {moment: state[f"optimizer.{moment}.{name}"].to(parameter) for moment in _MOMENTS}
+                self.optimizer.state[parameter] = {"step": torch.tensor(float(n_updates)), **moments}
         for i, dropout in enumerate(self._dropouts):
             dropout.generator.set_state(state[f"generator.{i}"])
         self.n_updates = n_updates
@@ -172,6 +164,29 @@ class Trainer:
             f"gradient norm {update.gradient_norm}, learning rate {update.learning_rate:g}). The weights are "
             "those before it. Lower the learning rate, or look for extreme values in the dataset."
         )
+
+
+def check_tensors(model: ActionModel, state: dict[str, Tensor], n_updates: int) -> None:
+    """Refuse a training state, as ``Trainer.tensors`` names it, that does not fit a model; weights apart.
+
+    Raises:
+        CheckpointError: If a tensor is missing, has another shape or dtype, or cannot be what it is named.
+    """
+    for name, parameter in model.named_parameters():
+        for moment in _MOMENTS if n_updates else ():
+            found = state.get(f"optimizer.{moment}.{name}")
+            fits = found is not None and (found.shape, found.dtype) == (parameter.shape, parameter.dtype)
+            if not fits or (moment == "exp_avg_sq" and (cast(Tensor, found) < 0).any()):
+                raise CheckpointError(f"The saved training state does not fit: {moment} of {name}.")
+    for i in range(len(_dropouts(model))):
+        try:
+            torch.Generator().set_state(state[f"generator.{i}"])
+        except (KeyError, RuntimeError, TypeError) as error:
+            raise CheckpointError(f"The saved training state does not fit: generator {i}: {error}") from error
+
+
+def _dropouts(model: nn.Module) -> list[Dropout]:
+    return [module for module in model.modules() if isinstance(module, Dropout)]
 
 
 def train(trainer: Trainer, sampler: WindowSampler, n_steps: int) -> Iterator[Update]:

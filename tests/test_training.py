@@ -175,7 +175,7 @@ def test_tensors_that_do_not_fit_are_refused(damage):
         del state["optimizer.exp_avg.norm.weight"]
     else:
         state["optimizer.exp_avg.norm.weight"] = torch.zeros(3)
-    with pytest.raises(CheckpointError, match=r"training state does not fit this agent: .*norm\.weight"):
+    with pytest.raises(CheckpointError, match=r"training state does not fit: .*norm\.weight"):
         run()[0].load_tensors(state, 1)
 
 

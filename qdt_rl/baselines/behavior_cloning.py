@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Float32, Int
 from torch import Tensor, nn
 
-from qdt_rl.config import Precision, TrainConfig, is_whole, require
+from qdt_rl.config import MAX_LAYERS, Precision, TrainConfig, is_whole, require
 from qdt_rl.data.trajectories import Trajectories
 from qdt_rl.model.base import ActionModel
 from qdt_rl.model.scaling import Scaling
@@ -39,6 +39,8 @@ class MlpConfig:
         object.__setattr__(self, "hidden_sizes", tuple(self.hidden_sizes))  # JSON has lists only
         are_sizes = all(is_whole(size, 1) for size in self.hidden_sizes)
         require(are_sizes, "hidden_sizes", "whole numbers of at least 1", self.hidden_sizes)
+        n_layers = len(self.hidden_sizes)
+        require(n_layers <= MAX_LAYERS, "hidden_sizes", f"at most {MAX_LAYERS:,} sizes", n_layers)
 
 
 class Mlp(ActionModel):
@@ -46,16 +48,18 @@ class Mlp(ActionModel):
 
     Args:
         config: The sizes.
-        seed: Of the initial weights, which are torch's defaults.
+        seed: Of the initial weights, which are torch's defaults; None: the model is on the meta device, where
+            it has shapes but takes no memory.
     """
 
-    def __init__(self, config: MlpConfig, seed: int = 0) -> None:
+    def __init__(self, config: MlpConfig, seed: int | None = 0) -> None:
         super().__init__()
         self.config = config
-        self.scaling = Scaling(config.observation_size, config.action_size)
         widths = (config.observation_size, *config.hidden_sizes)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        device = torch.device("cpu" if seed is not None else "meta")
+        with torch.random.fork_rng(devices=[]), device:
+            torch.manual_seed(seed or 0)
+            self.scaling = Scaling(config.observation_size, config.action_size)
             hidden = [part for i, o in pairwise(widths) for part in (nn.Linear(i, o), nn.ReLU())]
             self.layers = nn.Sequential(*hidden, nn.Linear(widths[-1], config.action_size), nn.Tanh())
 
@@ -141,10 +145,10 @@ class BehaviorCloning(OfflinePolicy):
         best_first = np.argsort(-trajectories.episode_returns, kind="stable")
         return trajectories.select(np.sort(best_first[:n_best]))
 
-    def _configure(self, observation_size: int, action_size: int, trajectories: Trajectories) -> MlpConfig:
+    def _configure(self, observation_size: int, action_size: int, max_timestep: int) -> MlpConfig:
         return MlpConfig(observation_size, action_size, self.hidden_sizes)
 
-    def _build(self, config: MlpConfig, seed: int) -> Mlp:
+    def _build(self, config: MlpConfig, seed: int | None) -> Mlp:
         return Mlp(config, seed)
 
     @torch.inference_mode()

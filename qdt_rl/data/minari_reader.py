@@ -120,6 +120,15 @@ def check_spaces(observation_space: gym.Space[Any], action_space: gym.Space[Any]
             f"Actions must be bounded floating-point numbers, since they are scaled to [-1, 1], but come "
             f"from {action_space}. Give the space finite bounds and a floating-point dtype when recording."
         )
+    with np.errstate(over="ignore", divide="ignore"):
+        widths = action_space.high.astype(np.float32) - action_space.low.astype(np.float32)
+        is_scalable = np.isfinite(widths).all() and np.isfinite(2 / widths).all()
+    if not is_scalable:
+        raise DatasetError(
+            f"Actions are scaled from their bounds to [-1, 1] in float32, but those of {action_space} are "
+            "equal or too far apart. Leave out actions that cannot vary, and give the others bounds that are "
+            "meant."
+        )
 
 
 def reference_scores(dataset: MinariDataset) -> tuple[float, float] | None:

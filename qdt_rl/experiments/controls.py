@@ -22,7 +22,9 @@ class FoldedStart(QDTPolicy):
     that whatever differs later is due to the parameterisation.
     """
 
-    def _build(self, config: ModelConfig, seed: int) -> DecisionTransformer:
+    def _build(self, config: ModelConfig, seed: int | None) -> DecisionTransformer:
+        if seed is None:
+            return super()._build(config, seed)
         shared = {name: value for name, value in asdict(config).items() if name not in _PARTS}
         qdt = model_config("qdt", config.observation_size, config.action_size, **shared)
         return DecisionTransformer(qdt, seed).fold()

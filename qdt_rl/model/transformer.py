@@ -78,13 +78,15 @@ class DecisionTransformer(ActionModel):
     Args:
         config: Sizes and parts.
         seed: Of the initial weights: N(0, 0.02²) for every matrix, zero for biases and interference
-            logits, one for norms.
+            logits, one for norms. None: the model is on the meta device, where it has shapes but takes no
+            memory.
     """
 
-    def __init__(self, config: ModelConfig, seed: int = 0) -> None:
+    def __init__(self, config: ModelConfig, seed: int | None = 0) -> None:
         super().__init__()
         self.config = config
-        self.scaling = Scaling(config.observation_size, config.action_size)
+        with torch.device("cpu" if seed is not None else "meta"):
+            self.scaling = Scaling(config.observation_size, config.action_size)
         with torch.device("meta"):  # elsewhere torch's layers would draw weights from the global generator
             self.embedding = TokenEmbedding(
                 config.observation_size, config.action_size, config.d_model, config.max_timestep
@@ -93,7 +95,8 @@ class DecisionTransformer(ActionModel):
             self.blocks = nn.ModuleList(_build_block(config, self.dropout) for _ in range(config.n_layers))
             self.norm = nn.LayerNorm(config.d_model)
             self.head = ActionHead(config.d_model, config.action_size)
-        self._initialise(torch.Generator().manual_seed(seed))
+        if seed is not None:
+            self._initialise(torch.Generator().manual_seed(seed))
 
     def forward(
         self,

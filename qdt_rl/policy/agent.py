@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from qdt_rl.config import ModelConfig, Precision, TrainConfig
-from qdt_rl.data.trajectories import Trajectories
+from qdt_rl.config import ModelConfig, Precision, TrainConfig, require
 from qdt_rl.errors import ConfigError, InputError
 from qdt_rl.model.transformer import DecisionTransformer
 from qdt_rl.model.variants import model_config
@@ -72,6 +71,10 @@ class QDTPolicy(OfflinePolicy):
         settings = {
             name: value for name, value in locals().items() if name not in ("self", "device", "__class__")
         }
+        is_choice = isinstance(sliding_window, bool | np.bool_)
+        require(is_choice, "sliding_window", "True or False", sliding_window)
+        are_named = policy_kwargs is None or isinstance(policy_kwargs, dict)
+        require(are_named, "policy_kwargs", "a dict of model settings or None", policy_kwargs)
         self.variant = variant
         self.sliding_window = sliding_window
         self._actor: tuple[tuple[int, bool], Actor] | None = None  # with what it was made for
@@ -92,12 +95,11 @@ class QDTPolicy(OfflinePolicy):
             tensorboard_log=tensorboard_log,
         )
 
-    def _configure(self, observation_size: int, action_size: int, trajectories: Trajectories) -> ModelConfig:
-        max_timestep = max(ModelConfig.max_timestep, int(trajectories.episode_lengths.max()))
-        settings = {"max_timestep": max_timestep, **self.policy_kwargs}
+    def _configure(self, observation_size: int, action_size: int, max_timestep: int) -> ModelConfig:
+        settings = {"max_timestep": max(ModelConfig.max_timestep, max_timestep), **self.policy_kwargs}
         return model_config(self.variant, observation_size, action_size, **settings)
 
-    def _build(self, config: ModelConfig, seed: int) -> DecisionTransformer:
+    def _build(self, config: ModelConfig, seed: int | None) -> DecisionTransformer:
         return DecisionTransformer(config, seed)
 
     def _act(

@@ -4,6 +4,7 @@ import uuid
 from abc import abstractmethod
 from contextlib import closing
 from dataclasses import asdict
+from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
@@ -15,12 +16,16 @@ from qdt_rl.config import TrainConfig, is_whole, require
 from qdt_rl.data.minari_reader import check_spaces, load_dataset, read_trajectories, reference_scores
 from qdt_rl.data.sampler import WindowSampler
 from qdt_rl.data.trajectories import Trajectories
-from qdt_rl.errors import DatasetError, InputError, NotFittedError
+from qdt_rl.errors import CheckpointError, DatasetError, InputError, NotFittedError
 from qdt_rl.model.base import ActionModel
 from qdt_rl.policy.checkpoint import (
     as_json,
     box_from_tensors,
     box_to_tensors,
+    fill,
+    read_env_id,
+    read_number,
+    read_scores,
 )
 from qdt_rl.policy.inputs import ActingInput, read_input
 from qdt_rl.policy.persistence import Persistent
@@ -73,6 +78,9 @@ class OfflinePolicy(SB3Face, Persistent):
         super().__init__(verbose, tensorboard_log)
         require_device(device)
         require(is_whole(seed, 0), "seed", "a whole number of at least 0", seed)
+        require(isinstance(verbose, int | np.integer), "verbose", "a whole number", verbose)
+        is_place = tensorboard_log is None or isinstance(tensorboard_log, str | PathLike)
+        require(is_place, "tensorboard_log", "a folder or None", tensorboard_log)
         self.train_config = train_config
         self.context_length = context_length
         self.seed = seed
@@ -85,12 +93,18 @@ class OfflinePolicy(SB3Face, Persistent):
         self._run: TrainingRun | None = None  # comes with the model
 
     @abstractmethod
-    def _configure(self, observation_size: int, action_size: int, trajectories: Trajectories) -> Any:
-        """Return the model's configuration for a dataset: an instance of ``config_type``."""
+    def _configure(self, observation_size: int, action_size: int, max_timestep: int) -> Any:
+        """Return the model's configuration: an instance of ``config_type``.
+
+        Args:
+            observation_size: S.
+            action_size: A.
+            max_timestep: The length of the longest episode.
+        """
 
     @abstractmethod
-    def _build(self, config: Any, seed: int) -> ActionModel:
-        """Return a new model."""
+    def _build(self, config: Any, seed: int | None) -> ActionModel:
+        """Return a new model; without a seed, on the meta device."""
 
     @abstractmethod
     def _act(self, given: ActingInput, state: Any) -> tuple[Float32[np.ndarray, "batch action"], Any]:
@@ -212,11 +226,14 @@ class OfflinePolicy(SB3Face, Persistent):
         return self._run.take_up(trajectories)
 
     def _new_model(self, trajectories: Trajectories) -> ActionModel:
-        sizes = self.observation_space.shape[0], self.action_space.shape[0]
-        model = self._build(self._configure(*sizes, trajectories), self._seeds()[0])
+        model = self._build(self._own_config(int(trajectories.episode_lengths.max())), self._seeds()[0])
         low, high = self.action_space.low, self.action_space.high
         model.scaling.fit(trajectories.observations, trajectories.returns_to_go, low, high)
         return model
+
+    def _own_config(self, max_timestep: int) -> Any:
+        """Return the configuration that this policy's settings and spaces ask for."""
+        return self._configure(self.observation_space.shape[0], self.action_space.shape[0], max_timestep)
 
     def _new_run(self, saved: SavedRun | None = None) -> TrainingRun:
         _, *seeds = self._seeds()
@@ -247,14 +264,19 @@ class OfflinePolicy(SB3Face, Persistent):
         """Become the policy that ``_dump`` described."""
         self.observation_space = box_from_tensors("observation_space", tensors)
         self.action_space = box_from_tensors("action_space", tensors)
-        scores = content["reference_scores"]
-        self.reference_scores = None if scores is None else (float(scores[0]), float(scores[1]))
-        self.best_return = float(content["best_return"])
-        self.env_id = None if content["env_id"] is None else str(content["env_id"])
-        self.model = self._build(self.config_type(**content["model_config"]), seed=0)
-        self.model.load_state_dict(below("model.", tensors))
-        self.model.to(get_device(self.device))
-        self._run = self._new_run(SavedRun(int(content["num_timesteps"]), content["sampler"], tensors))
+        check_spaces(self.observation_space, self.action_space)
+        self.reference_scores = read_scores(content["reference_scores"])
+        self.best_return = read_number(content["best_return"])
+        self.env_id = read_env_id(content["env_id"])
+        config = self.config_type(**content["model_config"])
+        if config != self._own_config(getattr(config, "max_timestep", 1)):
+            raise CheckpointError(f"The settings and the spaces ask for another model than {config}.")
+        model = self._build(config, seed=None)
+        fill(model, below("model.", tensors))
+        saved = SavedRun(content["num_timesteps"], content["sampler"], tensors)
+        saved.check(model)
+        self.model = model.to(get_device(self.device))
+        self._run = self._new_run(saved)
 
     def _require_fit(self, verb: str) -> None:
         if not self.is_fitted:

@@ -7,7 +7,9 @@ that the same agent gives the same bytes.
 import io
 import json
 import os
+import re
 import zipfile
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,19 @@ import torch
 from gymnasium import spaces
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from qdt_rl.errors import CheckpointError, ConfigError
 from qdt_rl.files import write_whole
 
 FORMAT = "qdt_rl agent"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Raised when an older reader would misread a file. Files of version 2 and later stay readable for ever, and
+the tests keep one of each; version 1 named other tensors and was never released.
+"""
 _JSON, _TENSORS = "agent.json", "tensors.safetensors"
 _MAX_JSON_BYTES = 2**24
+_ENV_ID = re.compile(r"(qdt_envs:)?[\w./-]{1,200}")
 
 
 def agent_path(path: str | Path) -> Path:
@@ -86,13 +92,14 @@ def read_agent(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise CheckpointError(f"There is no agent at {path}.")
     foreign = f"{path} is not an agent of this library"
     try:
-        with zipfile.ZipFile(path) as archive:
+        file = path.read_bytes()  # zipfile would read from disk as much as a damaged directory tells it to
+        with zipfile.ZipFile(io.BytesIO(file)) as archive:
             if sorted(archive.namelist()) != [_JSON, _TENSORS]:
                 raise CheckpointError(
                     f"{foreign}: it holds {archive.namelist()}, not {_JSON} and {_TENSORS}."
                 )
             content = json.loads(_member(archive, _JSON, _MAX_JSON_BYTES))
-            tensors = load(_member(archive, _TENSORS, path.stat().st_size))
+            tensors = load(_member(archive, _TENSORS, len(file)))
     except (zipfile.BadZipFile, SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise
@@ -118,6 +125,59 @@ def _member(archive: zipfile.ZipFile, name: str, max_bytes: int) -> bytes:
             f"{name} is compressed or larger than {max_bytes} bytes; agents of this library are not."
         )
     return archive.read(info)
+
+
+def fill(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Give a model on the meta device the weights of a file; only what fits takes memory.
+
+    Raises:
+        CheckpointError: If a tensor is missing or unknown, or has another shape or dtype than the model's.
+    """
+    for name, tensor in model.state_dict().items():
+        found = tensors.get(name)
+        if found is None or found.shape != tensor.shape or found.dtype != tensor.dtype:
+            came = "is missing" if found is None else f"is {tuple(found.shape)}, {found.dtype}"
+            raise CheckpointError(
+                f"The model's {name} must be {tuple(tensor.shape)}, {tensor.dtype}, but {came}."
+            )
+    try:
+        model.load_state_dict(tensors, assign=True)
+    except RuntimeError as error:
+        raise CheckpointError(f"The weights do not fit the model: {error}") from error
+
+
+def read_scores(scores: Any) -> tuple[float, float] | None:
+    """Return the reference scores in a file's JSON.
+
+    Raises:
+        CheckpointError: If they are none.
+    """
+    if scores is None:
+        return None
+    low, high = map(read_number, scores)
+    return low, high
+
+
+def read_number(value: Any) -> float:
+    """Return a finite number in a file's JSON.
+
+    Raises:
+        CheckpointError: If it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise CheckpointError(f"A finite number must stand where {value!r} stands.")
+    return float(value)
+
+
+def read_env_id(value: Any) -> str | None:
+    """Return the environment's id in a file's JSON.
+
+    Raises:
+        CheckpointError: If it is none, or names a module: Gymnasium would import it.
+    """
+    if value is None or (isinstance(value, str) and _ENV_ID.fullmatch(value)):
+        return value
+    raise CheckpointError(f"{value!r} is no environment's id of the kind that an agent's file may name.")
 
 
 def box_to_tensors(name: str, box: spaces.Box) -> dict[str, Tensor]:

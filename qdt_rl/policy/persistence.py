@@ -67,8 +67,6 @@ class Persistent(ABC):
             policy = cls(**{**content["settings"], "device": device})
             policy._restore(content, tensors)
         except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:
-            if isinstance(error, CheckpointError):
-                raise
             raise CheckpointError(f"{path} does not describe a {cls.__name__}: {error}") from error
         return policy
 

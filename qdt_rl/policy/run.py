@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from torch import Tensor
 
-from qdt_rl.config import TrainConfig
+from qdt_rl.config import TrainConfig, is_whole
 from qdt_rl.data.sampler import WindowSampler
 from qdt_rl.data.trajectories import Trajectories
+from qdt_rl.errors import CheckpointError
 from qdt_rl.model.base import ActionModel
-from qdt_rl.training import Trainer
+from qdt_rl.training import Trainer, check_tensors
 
 
 class SavedRun(NamedTuple):
@@ -18,6 +20,21 @@ class SavedRun(NamedTuple):
     n_updates: int
     sampler_state: dict[str, Any]
     tensors: dict[str, Tensor]
+
+    def check(self, model: ActionModel) -> None:
+        """Refuse what a run cannot go on from.
+
+        Raises:
+            CheckpointError: If something is missing, or is not what it must be.
+        """
+        if not is_whole(self.n_updates, 0, 2**53):
+            raise CheckpointError(f"The updates taken must be a whole number, but are {self.n_updates!r}.")
+        generator: Any = np.random.PCG64()
+        try:
+            generator.state = self.sampler_state
+        except (LookupError, TypeError, ValueError, OverflowError) as error:
+            raise CheckpointError(f"The sampler's state is none: {error}") from error
+        check_tensors(model, self.tensors, self.n_updates)
 
 
 class TrainingRun:

@@ -128,9 +128,17 @@ def test_an_agent_of_another_class_is_refused(dataset, tmp_path):
     [
         (lambda content: content["settings"].update(variant="qtd"), "Unknown variant 'qtd'"),
         (lambda content: content["settings"].update(nonsense=1), "unexpected keyword argument 'nonsense'"),
-        (lambda content: content["model_config"].update(n_layers=5), "Missing key"),
-        (lambda content: content["model_config"].update(d_model=32), "size mismatch"),
+        (lambda content: content["model_config"].update(n_layers=5), "ask for another model"),
+        (lambda content: content["settings"]["policy_kwargs"].update(d_model=16), "ask for another model"),
+        (lambda content: content["model_config"].update(n_layers=10**9), "n_layers must be at most 1,000"),
+        (lambda content: content["settings"].update(context_length=10**9), "context_length must be at most"),
         (lambda content: content.pop("sampler"), "'sampler'"),
+        (lambda content: content["sampler"].update(state=-1), "sampler's state is none"),
+        (lambda content: content.update(num_timesteps=-1), "must be a whole number, but are -1"),
+        (lambda content: content.update(num_timesteps=True), "must be a whole number, but are True"),
+        (lambda content: content.update(best_return="best"), "finite number must stand where 'best' stands"),
+        (lambda content: content.update(reference_scores=[1]), "not enough values"),
+        (lambda content: content.update(env_id="antigravity:Env-v0"), "is no environment's id of the kind"),
     ],
 )
 def test_content_that_does_not_describe_an_agent_is_refused(change, message, dataset, tmp_path):
@@ -140,6 +148,33 @@ def test_content_that_does_not_describe_an_agent_is_refused(change, message, dat
     change(content)
     rewrite(path, agent__json=json.dumps(content).encode())
     with pytest.raises(CheckpointError, match=rf"does not describe a QDTPolicy: (?s:.*){message}"):
+        QDTPolicy.load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("model.norm.bias", lambda t: t[:-1], r"must be \(8,\), torch\.float32, but is \(7,\)"),
+        ("model.norm.bias", lambda t: t.double(), r"but is \(8,\), torch\.float64"),
+        ("model.norm.bias", lambda t: None, "but is missing"),
+        ("model.more", lambda t: torch.zeros(1), "Unexpected key"),
+        ("optimizer.exp_avg.norm.bias", lambda t: t[:-1], "exp_avg of norm.bias"),
+        ("optimizer.exp_avg_sq.norm.bias", lambda t: t - 1, "exp_avg_sq of norm.bias"),
+        ("optimizer.exp_avg.norm.bias", lambda t: None, "exp_avg of norm.bias"),
+        ("generator.0", lambda t: t[:-1], "generator 0"),
+        ("action_space.high", lambda t: torch.tensor([-2.0, 0.0]), "equal or too far apart"),
+        ("observation_space.low", lambda t: t[:-1], "bounds that are none"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_refused(name, change, message, dataset, tmp_path):
+    path = tmp_path / "agent.zip"
+    QDTPolicy(policy_kwargs={"d_model": 8, "n_heads": 1}).fit(dataset, 1).save(path)
+    _, tensors = read_agent(path)
+    changed = change(tensors.pop(name, None))
+    if changed is not None:
+        tensors[name] = changed.contiguous()
+    rewrite(path, tensors__safetensors=save(tensors))
+    with pytest.raises(CheckpointError, match=message):
         QDTPolicy.load(path)
 
 
