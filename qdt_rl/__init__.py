@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from qdt_rl.model.transformer import DecisionTransformer
     from qdt_rl.model.variants import VARIANTS
     from qdt_rl.policy.agent import QDTPolicy
+    from qdt_rl.policy.checkpoints import Checkpoints
     from qdt_rl.policy.vec_env import ReturnConditionedVecEnv
 
 _HOMES = {
@@ -40,6 +41,7 @@ _HOMES = {
     "DecisionTransformer": "model.transformer",
     "VARIANTS": "model.variants",
     "QDTPolicy": "policy.agent",
+    "Checkpoints": "policy.checkpoints",
     "ReturnConditionedVecEnv": "policy.vec_env",
 }
 
@@ -59,6 +61,7 @@ __all__ = [
     "DecisionTransformer",
     "VARIANTS",
     "QDTPolicy",
+    "Checkpoints",
     "ReturnConditionedVecEnv",
 ]
 

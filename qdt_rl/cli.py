@@ -139,7 +139,7 @@ def train(
         ),
     ] = None,
 ) -> None:
-    """Train an agent on a dataset, and save it."""
+    """Train an agent on a dataset, and save it. Interrupted and given again, the command goes on."""
     from qdt_rl.experiments.runs import resume_agent, train_agent
 
     given = {

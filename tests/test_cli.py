@@ -14,6 +14,7 @@ import pytest
 from gymnasium.envs.registration import registry
 
 import qdt_rl
+from qdt_rl.baselines.behavior_cloning import BehaviorCloning
 from qdt_rl.cli import main
 from qdt_rl.experiments.agents import AGENTS
 
@@ -316,7 +317,7 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback(home):
 
 
 def test_ctrl_c_ends_training_cleanly(home):
-    """The old file stays, and the log holds whole lines."""
+    """The old file stays, the log holds whole lines, and a checkpoint has the update under way."""
     Path("agent.zip").write_bytes(b"old")
     process = as_process(
         "train", DATASET, "--agent", "bc", "--steps", "2000000", "--out", "agent", PYTHONUNBUFFERED="1"
@@ -327,7 +328,13 @@ def test_ctrl_c_ends_training_cleanly(home):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "Interrupted.\n")
-    assert sorted(path.name for path in home.iterdir()) == ["agent.csv", "agent.zip"]
+    assert sorted(path.name for path in home.iterdir()) == [
+        "agent-checkpoints",
+        "agent.csv",
+        "agent.zip",
+    ]
+    newest = max(Path("agent-checkpoints").glob("step-*.zip"))
+    assert BehaviorCloning.load(newest).num_timesteps == int(newest.stem.removeprefix("step-"))
     assert Path("agent.zip").read_bytes() == b"old"
     header, *rows = Path("agent.csv").read_text().splitlines()
     assert {row.count(",") for row in rows} == {header.count(",")}

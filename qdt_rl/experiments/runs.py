@@ -17,18 +17,22 @@ from qdt_rl.experiments.figures import plot_requested_returns, plot_returns
 from qdt_rl.experiments.output import output_file, output_folder
 from qdt_rl.experiments.tables import save_scores
 from qdt_rl.experiments.training_log import training_logger
+from qdt_rl.files import remove_leftovers
 from qdt_rl.policy.base import OfflinePolicy
 from qdt_rl.policy.checkpoint import agent_path
+from qdt_rl.policy.checkpoints import Checkpoints
 from qdt_rl.policy.protocol import Policy
 
 _REFERENCES = ("random", "expert")
-_LOG_INTERVAL = 100
+_LOG_INTERVAL, _SAVE_FREQ = 100, 1000
 
 
 def train_agent(
     dataset_id: str, name: str, n_steps: int, path: Path, settings: Mapping[str, Any]
 ) -> list[Path]:
-    """Train a new agent, and write it and its log.
+    """Train a new agent, and write it and its log; killed and called again alike, this goes on.
+
+    Checkpoints lie in ``<path without suffix>-checkpoints`` meanwhile.
 
     Args:
         dataset_id: A Minari dataset's id.
@@ -139,12 +143,42 @@ def reference_policies(env: AnyVectorEnv, seed: int) -> dict[str, Policy]:
 
 
 def _fit(agent: OfflinePolicy, dataset_id: str, n_steps: int, path: Path, log: Path) -> list[Path]:
+    """Train, and write the agent and its log; what a killed process has done of it is taken up."""
     dataset = load_dataset(dataset_id)
     output_file(path)
-    agent.set_logger(training_logger(log))
-    agent.fit(dataset, n_steps, log_interval=max(1, min(_LOG_INTERVAL, n_steps // 10)), progress_bar=True)
+    for file in (path, log):
+        remove_leftovers(file)
+    log_interval = max(1, min(_LOG_INTERVAL, n_steps // 10))
+    save_freq = log_interval if n_steps < _SAVE_FREQ else _SAVE_FREQ  # so that no log entry spans a restart
+    checkpoints = Checkpoints(path.with_name(f"{path.stem}-checkpoints"), save_freq)
+    begun, end = agent.num_timesteps, agent.num_timesteps + n_steps
+    agent = _take_up(agent, checkpoints, end)
+    agent.set_logger(training_logger(log, agent.num_timesteps if agent.num_timesteps > begun else 0))
+    if agent.num_timesteps < end:
+        agent.fit(
+            dataset,
+            end - agent.num_timesteps,
+            callback=checkpoints,
+            log_interval=log_interval,
+            progress_bar=True,
+        )
     agent.save(path)
+    checkpoints.remove()
     return [path, log]
+
+
+def _take_up(agent: OfflinePolicy, checkpoints: Checkpoints, end: int) -> OfflinePolicy:
+    """Return the newest checkpoint of this very run, or the agent as it is if there is none."""
+    newest = checkpoints.newest()
+    if newest is None:
+        return agent
+    found = load_agent(newest)
+    if found.settings != agent.settings or not agent.num_timesteps < found.num_timesteps <= end:
+        raise ConfigError(
+            f"{newest} is a checkpoint of another run, after {found.num_timesteps:,} updates. Repeat that "
+            "run's command to end it, delete the folder, or name another file with --out."
+        )
+    return found
 
 
 def _common_env_id(agents: Mapping[str, OfflinePolicy]) -> str:

@@ -18,11 +18,15 @@ class TrainingLog(KVWriter):
 
     Args:
         path: Of the CSV file; written at the first entry.
+        n_updates: Entries up to this number of updates that are in the file already are kept.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, n_updates: int = 0) -> None:
         self._path = path
         self._rows: list[dict[str, Any]] = []
+        if n_updates and path.is_file():
+            with path.open(newline="") as file:
+                self._rows = [row for row in csv.DictReader(file) if int(row["train/n_updates"]) <= n_updates]
 
     def write(
         self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
@@ -41,6 +45,6 @@ class TrainingLog(KVWriter):
         """Do nothing: nothing is left open."""
 
 
-def training_logger(path: Path) -> Logger:
-    """Return the logger to give to an agent's ``set_logger``."""
-    return Logger(folder=None, output_formats=[TrainingLog(path)])
+def training_logger(path: Path, n_updates: int = 0) -> Logger:
+    """Return the logger to give to an agent's ``set_logger``, which goes on from ``n_updates``."""
+    return Logger(folder=None, output_formats=[TrainingLog(path, n_updates)])

@@ -160,12 +160,16 @@ class OfflinePolicy(SB3Face, Persistent):
         _ = self.logger  # a run's log begins before its first update
         hooks.init_callback(self)  # type: ignore[arg-type]  # SB3 names its own base class; we have what it reads
         hooks.on_training_start({"self": self, "total_timesteps": self.num_timesteps + n_steps}, {})
-        with closing(track(train(trainer, sampler, n_steps), n_steps, "Training", progress_bar)) as updates:
-            for update in self._logged(updates, log_interval):
-                hooks.update_locals({"update": update})
-                if not hooks.on_step():
-                    break
-        hooks.on_training_end()
+        try:
+            with closing(
+                track(train(trainer, sampler, n_steps), n_steps, "Training", progress_bar)
+            ) as updates:
+                for update in self._logged(updates, log_interval):
+                    hooks.update_locals({"update": update})
+                    if not hooks.on_step():
+                        break
+        finally:
+            hooks.on_training_end()
         return self
 
     def predict(

@@ -47,6 +47,11 @@ class Persistent(ABC):
         self._require_fit("be saved")
         write_agent(agent_path(path), *self._dump())
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The class and the constructor's arguments, as ``save`` keeps them."""
+        return {"class": type(self).__name__, **copy.deepcopy(self._settings)}
+
     @classmethod
     def load(cls, path: str | Path, device: str = "auto") -> Self:
         """Read a policy that ``save`` wrote. Nothing in the file is executed.

@@ -2,6 +2,7 @@ import json
 import os
 import pickle
 import zipfile
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -194,4 +195,4 @@ def test_settings_are_kept_as_json_gives_them_back(dataset, tmp_path):
     policy.fit(dataset, 1).save(tmp_path / "agent.zip")
     assert QDTPolicy.load(tmp_path / "agent.zip").sliding_window is True
     with pytest.raises(ConfigError, match="Settings must be finite numbers, texts, lists and dicts"):
-        QDTPolicy(verbose={1})
+        QDTPolicy(learning_rate=Fraction(1, 3))

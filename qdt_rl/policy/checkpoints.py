@@ -1,0 +1,117 @@
+"""Checkpoints while a policy trains, so that a run that is killed goes on where it was."""
+
+import re
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback
+
+from qdt_rl.config import is_whole, require
+from qdt_rl.files import remove_leftovers
+
+_STEP = re.compile(r"step-(\d{12})\.zip")
+_BEST = re.compile(r"best-(\d{12})-(.+)\.zip")
+
+
+class Checkpoints(BaseCallback):
+    """Saves the policy every so many updates; keeps the newest ones, and the best by mean training loss.
+
+    Each file is an agent like any other: ``step-<updates>.zip`` and ``best-<updates>-<loss>.zip``. They are
+    written whole or not at all, and an old one goes only when the new one is on disk. Ctrl-C ends the
+    training after the update under way, with a checkpoint of it.
+
+    Args:
+        folder: Where; made if it is not there.
+        save_freq: Updates between two checkpoints, counted from the policy's first update.
+        n_kept: How many of the newest to keep.
+
+    Raises:
+        ConfigError: If a number is out of its range.
+    """
+
+    def __init__(self, folder: str | Path, save_freq: int = 1000, n_kept: int = 3) -> None:
+        super().__init__()
+        require(is_whole(save_freq, 1), "save_freq", "a whole number of at least 1", save_freq)
+        require(is_whole(n_kept, 1), "n_kept", "a whole number of at least 1", n_kept)
+        self.folder = Path(folder)
+        self.save_freq = save_freq
+        self.n_kept = n_kept
+        self._losses: list[float] = []
+        self._is_interrupted = False
+        self._previous_handler: Any = None
+
+    def newest(self) -> Path | None:
+        """Return the checkpoint to go on from, or None if there is none."""
+        return max(self._files(_STEP), default=None)
+
+    def best(self) -> Path | None:
+        """Return the checkpoint with the lowest mean loss since the one before it, or None."""
+        return max(self._files(_BEST), default=None)
+
+    def remove(self) -> None:
+        """Delete the checkpoints, and the folder unless something else is in it."""
+        for path in [*self._files(_STEP), *self._files(_BEST)]:
+            path.unlink()
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+    def _on_training_start(self) -> None:
+        remove_leftovers(self.folder)
+        self._losses, self._is_interrupted = [], False
+        if self.model.num_timesteps == 0:  # whatever is there is of another run
+            for path in self._files(_BEST):
+                path.unlink()
+        if threading.current_thread() is threading.main_thread():
+            self._previous_handler = signal.signal(signal.SIGINT, self._interrupt)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        self._is_interrupted = True
+        signal.signal(signal.SIGINT, self._previous_handler)  # a second Ctrl-C ends at once
+
+    def _on_step(self) -> bool:
+        self._losses.append(self.locals["update"].loss)
+        n_updates = self.model.num_timesteps
+        if n_updates % self.save_freq == 0:
+            self._save_best(n_updates, float(np.mean(self._losses)))
+            self._losses = []
+        if n_updates % self.save_freq == 0 or self._is_interrupted:
+            self._save_newest(n_updates)
+        if self._is_interrupted:
+            raise KeyboardInterrupt
+        return True
+
+    def _on_training_end(self) -> None:
+        if self._previous_handler is not None and not self._is_interrupted:
+            signal.signal(signal.SIGINT, self._previous_handler)
+
+    def _save_newest(self, n_updates: int) -> None:
+        self.model.save(self.folder / f"step-{n_updates:012d}.zip")
+        for path in sorted(self._files(_STEP))[: -self.n_kept]:
+            path.unlink()
+
+    def _save_best(self, n_updates: int, loss: float) -> None:
+        previous = self._files(_BEST)
+        if any(_loss(path) <= loss for path in previous if _updates(path) < n_updates):
+            return
+        kept = self.folder / f"best-{n_updates:012d}-{loss!r}.zip"
+        self.model.save(kept)
+        for path in previous:
+            if path != kept:
+                path.unlink()
+
+    def _files(self, pattern: re.Pattern[str]) -> list[Path]:
+        if not self.folder.is_dir():
+            return []
+        return [path for path in self.folder.iterdir() if pattern.fullmatch(path.name)]
+
+
+def _updates(path: Path) -> int:
+    return int(path.stem.split("-")[1])
+
+
+def _loss(path: Path) -> float:
+    return float(path.stem.split("-", 2)[2])

@@ -1,0 +1,197 @@
+"""Runs that are killed, interrupted or out of disk, against one that never was."""
+
+import csv
+import multiprocessing
+import os
+import random
+import resource
+import signal
+import time
+
+import pytest
+
+from qdt_rl.data.generation import generate_dataset
+from qdt_rl.errors import ConfigError
+from qdt_rl.experiments.agents import load_agent
+from qdt_rl.experiments.runs import train_agent
+from qdt_rl.policy.agent import QDTPolicy
+from qdt_rl.policy.checkpoints import Checkpoints
+
+N_KILLS, N_STEPS = 50, 40
+DATASET = "qdt/synthetic/expert-v0"
+SETTINGS = {
+    "policy_kwargs": {"d_model": 8, "n_heads": 1, "n_layers": 1},
+    "context_length": 2,
+    "batch_size": 4,
+    "precision": "32",
+    "device": "cpu",
+}
+SMALL = {name: value for name, value in SETTINGS.items() if name != "device"}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINARI_DATASETS_PATH", str(tmp_path_factory.mktemp("datasets")))
+        generate_dataset(DATASET, n_episodes=1)
+        yield
+
+
+@pytest.fixture(scope="module")
+def server():
+    """Processes that start with everything imported, in milliseconds."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "lightning_fabric", "qdt_rl.experiments.runs"])
+    return context
+
+
+def train(folder):
+    os.environ["MINARI_DATASETS_PATH"] = str(folder.parent / "datasets")
+    train_agent(DATASET, "qdt", N_STEPS, folder / "agent", SMALL)
+
+
+def train_on_a_full_disk(folder, max_file_size):
+    """A limit on the size of files stands for the disk: writing fails in the midst of a file."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_size, max_file_size))
+    try:
+        train(folder)
+    except OSError as error:
+        (folder / "error").write_text(str(error))
+
+
+def rows(folder):
+    """Return the log, but for the times."""
+    with (folder / "agent.csv").open(newline="") as file:
+        return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in csv.DictReader(file)]
+
+
+@pytest.fixture
+def folders(tmp_path, data):
+    os.symlink(os.environ["MINARI_DATASETS_PATH"], tmp_path / "datasets")
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    return tmp_path / "whole", tmp_path / "killed"
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_fifty_times_ends_with_the_same_bytes(server, folders):
+    whole, killed = folders
+    for _ in range(2):  # the second time, all modules are there
+        start = time.perf_counter()
+        process = server.Process(target=train, args=(whole,))
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+        duration = time.perf_counter() - start
+    rng, n_kills, n_resumed = random.Random(0), 0, 0
+    while n_kills < N_KILLS:
+        n_resumed += Checkpoints(killed / "agent-checkpoints").newest() is not None
+        process = server.Process(target=train, args=(killed,))
+        process.start()
+        process.join(rng.uniform(0, 0.8 * duration))
+        if process.is_alive():
+            os.kill(process.pid, signal.SIGKILL)
+            n_kills += 1
+        process.join()
+        newest = Checkpoints(killed / "agent-checkpoints").newest()
+        if newest is not None:
+            load_agent(newest)  # whole
+    process = server.Process(target=train, args=(killed,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert n_resumed > N_KILLS / 5, "the kills must fall behind checkpoints too"
+    assert (killed / "agent.zip").read_bytes() == (whole / "agent.zip").read_bytes()
+    assert rows(killed) == rows(whole)
+    assert sorted(path.name for path in killed.iterdir()) == ["agent.csv", "agent.zip"]
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_and_says_so(server, folders):
+    whole, killed = folders
+    policy = QDTPolicy("qdt", **SETTINGS).fit(DATASET, 4)
+    policy.save(killed / "agent-checkpoints" / "step-000000000004.zip")
+    before = (killed / "agent-checkpoints" / "step-000000000004.zip").read_bytes()
+    process = server.Process(target=train_on_a_full_disk, args=(killed, len(before) // 2))
+    process.start()
+    process.join()
+    assert "File too large" in (killed / "error").read_text()
+    assert [path.name for path in (killed / "agent-checkpoints").iterdir()] == ["step-000000000004.zip"]
+    assert (killed / "agent-checkpoints" / "step-000000000004.zip").read_bytes() == before
+    train(killed)
+    train(whole)
+    assert (killed / "agent.zip").read_bytes() == (whole / "agent.zip").read_bytes()
+
+
+def test_ctrl_c_saves_the_update_under_way_and_the_run_goes_on_from_it(folders, monkeypatch):
+    whole, killed = folders
+    train(whole)
+    seen = []
+
+    def press(self):
+        seen.append(self.model.num_timesteps)
+        if len(seen) == 7:
+            signal.raise_signal(signal.SIGINT)
+        return original(self)
+
+    original = Checkpoints._on_step
+    monkeypatch.setattr(Checkpoints, "_on_step", press)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        train(killed)
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert load_agent(Checkpoints(killed / "agent-checkpoints").newest()).num_timesteps == 7
+    train(killed)
+    assert seen[7] == 8
+    assert (killed / "agent.zip").read_bytes() == (whole / "agent.zip").read_bytes()
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_checkpoints_of_another_run_are_not_taken_up(folders):
+    _, killed = folders
+    QDTPolicy("qdt", **SETTINGS).fit(DATASET, 4).save(killed / "agent-checkpoints" / "step-000000000004.zip")
+    with pytest.raises(ConfigError, match="is a checkpoint of another run, after 4 updates"):
+        train_agent(DATASET, "dt", N_STEPS, killed / "agent", SMALL)
+    with pytest.raises(ConfigError, match="is a checkpoint of another run, after 4 updates"):
+        train_agent(DATASET, "qdt", 3, killed / "agent", SMALL)
+
+
+def test_the_newest_and_the_best_are_kept(data, tmp_path):
+    checkpoints = Checkpoints(tmp_path, save_freq=2, n_kept=2)
+    losses = iter([5.0, 5.0, 1.0, 1.0, 3.0, 3.0, 0.5, 1.5])  # means 5, 1, 3, 1: the later one is no better
+
+    class Losses(Checkpoints):
+        def _on_step(self):
+            self.locals["update"] = self.locals["update"]._replace(loss=next(losses))
+            return super()._on_step()
+
+    checkpoints = Losses(tmp_path, save_freq=2, n_kept=2)
+    QDTPolicy("dt", **SETTINGS).fit(DATASET, 8, callback=checkpoints)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["best-000000000004-1.0.zip", "step-000000000006.zip", "step-000000000008.zip"]
+    assert load_agent(checkpoints.best()).num_timesteps == 4
+    assert checkpoints.newest().name == "step-000000000008.zip"
+    (tmp_path / "mine").touch()
+    checkpoints.remove()
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    (tmp_path / "mine").unlink()
+    checkpoints.remove()
+    assert not tmp_path.exists()
+
+
+def test_the_best_is_found_again_after_a_kill(data, tmp_path):
+    """A policy that goes on from a checkpoint finds the best of before, and keeps it unless it is beaten."""
+    whole = Checkpoints(tmp_path / "whole", save_freq=2)
+    QDTPolicy("dt", **SETTINGS).fit(DATASET, 12, callback=whole)
+    part = Checkpoints(tmp_path / "part", save_freq=2)
+    QDTPolicy("dt", **SETTINGS).fit(DATASET, 7, callback=part)
+    going_on = Checkpoints(tmp_path / "part", save_freq=2)
+    policy = QDTPolicy.load(going_on.newest(), device="cpu")
+    policy.fit(DATASET, 12 - policy.num_timesteps, callback=going_on)
+    assert going_on.best().name == whole.best().name
+    assert going_on.best().read_bytes() == whole.best().read_bytes()
+
+
+@pytest.mark.parametrize("wrong", [{"save_freq": 0}, {"n_kept": 0}, {"save_freq": 1.5}])
+def test_numbers_out_of_range_are_refused(wrong, tmp_path):
+    with pytest.raises(ConfigError, match=f"{next(iter(wrong))} must be a whole number of at least 1"):
+        Checkpoints(tmp_path, **wrong)
