@@ -32,5 +32,9 @@ class MissingExtraError(QDTError, ImportError):
     """An optional dependency is needed that is not installed."""
 
 
+class TargetReturnWarning(UserWarning):
+    """A policy is asked for more than any episode of its data achieved; nothing says what it will do."""
+
+
 class DivergenceError(QDTError, ArithmeticError):
     """Training produced a value that is not finite; the weights are those before that update."""

@@ -94,6 +94,7 @@ def _short_episodes(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_a_folder_of_its_own", "_short_episodes", "_one_thread")
 @pytest.mark.filterwarnings("ignore:`eval_env` is set to None:UserWarning")  # Minari's, about data without
 @pytest.mark.filterwarnings("ignore:env_spec is None:UserWarning")  # an environment
+@pytest.mark.filterwarnings("ignore::qdt_rl.errors.TargetReturnWarning")  # episodes are short here
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_code_of_a_page_runs(page: Path) -> None:
     namespace = {"__name__": "documentation"}

@@ -104,6 +104,7 @@ class BehaviorCloning(OfflinePolicy):
     """
 
     config_type = MlpConfig
+    is_return_conditioned = False
     model: Mlp
 
     def __init__(

@@ -1,5 +1,6 @@
 """What an evaluation found, episode by episode."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,8 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from qdt_rl.errors import ConfigError
+
+_TAIL = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +51,18 @@ class EvaluationResult:
         return float(self.returns.std())
 
     @property
+    def cvar(self) -> float:
+        """The mean of the worst 5 % of the episodes, at least one: the conditional value at risk."""
+        n_worst = math.ceil(_TAIL * len(self.returns))
+        return float(np.sort(self.returns)[:n_worst].mean())
+
+    @property
+    def target_errors(self) -> Float64[np.ndarray, " episodes"]:
+        """(E,) returns achieved minus returns requested."""
+        errors: Float64[np.ndarray, " episodes"] = self.returns - self.target_returns
+        return errors
+
+    @property
     def normalized_scores(self) -> Float64[np.ndarray, " episodes"] | None:
         """(E,) scores as D4RL's (arXiv 2004.07219), 100 (return − minimum) / (maximum − minimum), or None."""
         if self.reference_scores is None:
@@ -62,6 +77,9 @@ class EvaluationResult:
             "n_episodes": len(self.returns),
             "mean": self.mean,
             "std": self.std,
+            "cvar": self.cvar,
+            "mean_target_error": float(self.target_errors.mean()),
+            "mean_absolute_target_error": float(np.abs(self.target_errors).mean()),
             "normalized_score": None if scores is None else float(scores.mean()),
             "reference_scores": None if self.reference_scores is None else list(self.reference_scores),
             "returns": self.returns.tolist(),

@@ -1,5 +1,6 @@
 """Return-conditioned rollouts: which return comes out when a policy is asked for one."""
 
+import warnings
 from collections.abc import Generator, Iterator
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ from gymnasium.vector import AutoresetMode
 from jaxtyping import Float64
 from numpy.typing import ArrayLike
 
-from qdt_rl.errors import ConfigError
+from qdt_rl.errors import ConfigError, TargetReturnWarning
 from qdt_rl.evaluation.environments import (
     AnyEnv,
     AnyVectorEnv,
@@ -61,6 +62,9 @@ def evaluate(
     Returns:
         Each episode's return, length and target, in the order of the seeds.
 
+    Warns:
+        TargetReturnWarning: If more is asked for than the best episode of the policy's data achieved.
+
     Raises:
         ConfigError: If ``env`` cannot be used, or a count, the seed or the reference scores are out of range.
         InputError: If ``target_return`` is not finite or not of the right length.
@@ -71,7 +75,9 @@ def evaluate(
     if n_envs is not None:
         _check_whole("n_envs", n_envs, 1)
     targets = spread_target_return(target_return, n_episodes, "episode")
-    references = _known_references(policy, env) if reference_scores is None else reference_scores
+    references = _known(policy, env, "reference_scores") if reference_scores is None else reference_scores
+    if getattr(policy, "is_return_conditioned", False):
+        _warn_beyond_the_data(targets, _known(policy, env, "best_return"))
     returns, lengths = np.zeros(n_episodes), np.zeros(n_episodes, np.int64)
     result = EvaluationResult(returns, lengths, targets, references)  # checks the references before the work
     with vector_env(env, n_episodes, n_envs) as vectorized:
@@ -82,10 +88,21 @@ def evaluate(
     return result
 
 
-def _known_references(policy: Policy, env: AnyEnv) -> tuple[float, float] | None:
+def _known(policy: Policy, env: AnyEnv, name: str) -> Any:
+    """Return what a policy knows of the environment that its data came from, if this may be it."""
     env_id = env if isinstance(env, str) else getattr(getattr(env, "spec", None), "id", None)
     is_its_own = may_be_same(getattr(policy, "env_id", None), env_id)
-    return getattr(policy, "reference_scores", None) if is_its_own else None
+    return getattr(policy, name, None) if is_its_own else None
+
+
+def _warn_beyond_the_data(targets: Float64[np.ndarray, " episodes"], best_return: float | None) -> None:
+    if best_return is not None and targets.max() > best_return:
+        warnings.warn(
+            f"A return of {targets.max():.6g} is asked for, but the best episode in the data achieved "
+            f"{best_return:.6g}: what a policy does beyond its data is anybody's guess.",
+            TargetReturnWarning,
+            stacklevel=3,
+        )
 
 
 def _check_whole(name: str, value: object, least: int) -> None:

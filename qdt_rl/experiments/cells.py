@@ -2,6 +2,7 @@
 
 import json
 import traceback
+import warnings
 from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 
 from qdt_rl.data.minari_reader import load_dataset
-from qdt_rl.errors import DivergenceError
+from qdt_rl.errors import DivergenceError, TargetReturnWarning
 from qdt_rl.evaluation.rollout import evaluate
 from qdt_rl.experiments.controls import make_agent_or_control
 from qdt_rl.experiments.provenance import provenance
@@ -117,7 +118,9 @@ def _evaluate(agent: OfflinePolicy, target_return: float | None, n_episodes: int
     if agent.env_id is None or target_return is None:
         raise ValueError("the dataset names no environment to evaluate in")
     start = perf_counter()
-    result = evaluate(agent, agent.env_id, target_return, n_episodes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TargetReturnWarning)  # the expert's return is asked for on purpose
+        result = evaluate(agent, agent.env_id, target_return, n_episodes)
     return {
         "n_updates": agent.num_timesteps,
         "sliding_window": getattr(agent, "sliding_window", False),

@@ -47,6 +47,7 @@ class QDTPolicy(OfflinePolicy):
         ConfigError: If a name is unknown or a value out of its range.
     """
 
+    is_return_conditioned = True
     config_type = ModelConfig
     model: DecisionTransformer
 

@@ -63,6 +63,8 @@ class OfflinePolicy(SB3Face, Persistent):
     """
 
     config_type: ClassVar[type[Any]]
+    is_return_conditioned: ClassVar[bool]
+    """Whether it heeds the target return."""
 
     def __init__(
         self,

@@ -27,6 +27,9 @@ def test_json_keeps_every_episode():
         "n_episodes": 3,
         "mean": 3.0,
         "std": result.std,
+        "cvar": -2.0,
+        "mean_target_error": pytest.approx(5 / 3),
+        "mean_absolute_target_error": pytest.approx(11 / 3),
         "normalized_score": 62.5,
         "reference_scores": [-2.0, 6.0],
         "returns": [-2.0, 3.0, 8.0],
@@ -38,3 +41,16 @@ def test_json_keeps_every_episode():
 def test_a_result_cannot_be_altered():
     with pytest.raises(dataclasses.FrozenInstanceError):
         EvaluationResult(RETURNS, LENGTHS, TARGETS).returns = TARGETS
+
+
+def test_the_worst_twentieth_and_the_errors_by_hand():
+    """40 returns: the worst two count; 5 returns: the worst one."""
+    returns = np.random.default_rng(0).permutation(np.arange(40.0))
+    result = EvaluationResult(returns, np.ones(40, np.int64), np.full(40, 20.0))
+    assert result.cvar == 0.5
+    assert result.target_errors.mean() == -0.5
+    described = result.as_dict()
+    assert (described["cvar"], described["mean_target_error"]) == (0.5, -0.5)
+    assert described["mean_absolute_target_error"] == 10.0
+    few = EvaluationResult(np.array([3.0, 1.0, 2.0, 5.0, 4.0]), np.ones(5, np.int64), np.zeros(5))
+    assert few.cvar == 1.0

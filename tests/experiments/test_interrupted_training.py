@@ -1,12 +1,13 @@
 """Runs that are killed, interrupted or out of disk, against one that never was."""
 
 import csv
-import multiprocessing
 import os
 import random
-import resource
 import signal
+import subprocess
+import sys
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -37,26 +38,63 @@ def data(tmp_path_factory):
         yield
 
 
+LAUNCHER = """
+import os, resource, sys
+import lightning_fabric, lightning_fabric.plugins
+from pathlib import Path
+from qdt_rl.experiments.runs import train_agent
+import qdt_rl.training, qdt_rl.policy.callbacks, qdt_rl.progress
+
+for line in sys.stdin:
+    folder, max_file_size = line.split()
+    child = os.fork()
+    if child == 0:
+        sys.stdout = open(os.devnull, "w")
+        if int(max_file_size):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (int(max_file_size),) * 2)
+        try:
+            train_agent(DATASET, "qdt", N_STEPS, Path(folder, "agent"), SMALL)
+        except OSError as error:
+            Path(folder, "error").write_text(str(error))
+        os._exit(0)
+    print(child, flush=True)
+    print(os.waitpid(child, 0)[1], flush=True)
+"""
+
+
+class Launcher:
+    """A process with everything imported, which starts training runs in milliseconds."""
+
+    def __init__(self):
+        names = f"DATASET, N_STEPS, SMALL = {DATASET!r}, {N_STEPS!r}, {SMALL!r}\n"
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", names + LAUNCHER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+
+    def run(self, folder, kill_after=None, max_file_size=0):
+        """Train; return how long it took and how it ended: 0, or the signal."""
+        print(folder, max_file_size, file=self.process.stdin, flush=True)
+        pid, start = int(self.process.stdout.readline()), time.perf_counter()
+        if kill_after is not None:
+            time.sleep(kill_after)
+            with suppress(ProcessLookupError):  # it has ended
+                os.kill(pid, signal.SIGKILL)
+        return time.perf_counter() - start, int(self.process.stdout.readline())
+
+
 @pytest.fixture(scope="module")
-def server():
-    """Processes that start with everything imported, in milliseconds."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "lightning_fabric", "qdt_rl.experiments.runs"])
-    return context
+def launcher(data):
+    launcher = Launcher()
+    yield launcher
+    launcher.process.communicate()
 
 
 def train(folder):
-    os.environ["MINARI_DATASETS_PATH"] = str(folder.parent / "datasets")
     train_agent(DATASET, "qdt", N_STEPS, folder / "agent", SMALL)
-
-
-def train_on_a_full_disk(folder, max_file_size):
-    """A limit on the size of files stands for the disk: writing fails in the midst of a file."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_size, max_file_size))
-    try:
-        train(folder)
-    except OSError as error:
-        (folder / "error").write_text(str(error))
 
 
 def rows(folder):
@@ -67,53 +105,42 @@ def rows(folder):
 
 @pytest.fixture
 def folders(tmp_path, data):
-    os.symlink(os.environ["MINARI_DATASETS_PATH"], tmp_path / "datasets")
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
     return tmp_path / "whole", tmp_path / "killed"
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_fifty_times_ends_with_the_same_bytes(server, folders):
+def test_a_run_that_is_killed_fifty_times_ends_with_the_same_bytes(launcher, folders):
+    """Every start goes on from the newest checkpoint, so that runs end between the kills, and begin anew."""
     whole, killed = folders
-    for _ in range(2):  # the second time, all modules are there
-        start = time.perf_counter()
-        process = server.Process(target=train, args=(whole,))
-        process.start()
-        process.join()
-        assert process.exitcode == 0
-        duration = time.perf_counter() - start
+    launcher.run(whole)
+    start = time.perf_counter()
+    assert launcher.run(whole)[1] == 0
+    duration = time.perf_counter() - start
+    checkpoints = Checkpoints(killed / "agent-checkpoints")
     rng, n_kills, n_resumed = random.Random(0), 0, 0
     while n_kills < N_KILLS:
-        n_resumed += Checkpoints(killed / "agent-checkpoints").newest() is not None
-        process = server.Process(target=train, args=(killed,))
-        process.start()
-        process.join(rng.uniform(0, 0.8 * duration))
-        if process.is_alive():
-            os.kill(process.pid, signal.SIGKILL)
-            n_kills += 1
-        process.join()
-        newest = Checkpoints(killed / "agent-checkpoints").newest()
+        newest = checkpoints.newest()
         if newest is not None:
-            load_agent(newest)  # whole
-    process = server.Process(target=train, args=(killed,))
-    process.start()
-    process.join()
-    assert process.exitcode == 0
+            n_resumed += 1
+            assert load_agent(newest).num_timesteps % 4 == 0  # whole
+        _, status = launcher.run(killed, rng.uniform(0, 0.8 * duration))
+        n_kills += status == signal.SIGKILL
+    assert launcher.run(killed)[1] == 0
     assert n_resumed > N_KILLS / 5, "the kills must fall behind checkpoints too"
     assert (killed / "agent.zip").read_bytes() == (whole / "agent.zip").read_bytes()
     assert rows(killed) == rows(whole)
     assert sorted(path.name for path in killed.iterdir()) == ["agent.csv", "agent.zip"]
 
 
-def test_a_full_disk_leaves_the_checkpoint_before_and_says_so(server, folders):
+def test_a_full_disk_leaves_the_checkpoint_before_and_says_so(launcher, folders):
+    """A limit on the size of files stands for the disk: writing fails in the midst of a file."""
     whole, killed = folders
     policy = QDTPolicy("qdt", **SETTINGS).fit(DATASET, 4)
     policy.save(killed / "agent-checkpoints" / "step-000000000004.zip")
     before = (killed / "agent-checkpoints" / "step-000000000004.zip").read_bytes()
-    process = server.Process(target=train_on_a_full_disk, args=(killed, len(before) // 2))
-    process.start()
-    process.join()
+    launcher.run(killed, max_file_size=len(before) // 2)
     assert "File too large" in (killed / "error").read_text()
     assert [path.name for path in (killed / "agent-checkpoints").iterdir()] == ["step-000000000004.zip"]
     assert (killed / "agent-checkpoints" / "step-000000000004.zip").read_bytes() == before

@@ -9,7 +9,7 @@ from qdt_envs.controllers import EXPERT
 from qdt_envs.reference_scores import measure_returns
 from qdt_rl.data.generation import generate_dataset
 from qdt_rl.data.minari_reader import load_dataset, read_trajectories
-from qdt_rl.errors import CheckpointError, ConfigError, DatasetError, MissingExtraError
+from qdt_rl.errors import CheckpointError, ConfigError, DatasetError, MissingExtraError, TargetReturnWarning
 from qdt_rl.evaluation.rollout import evaluate
 from qdt_rl.experiments.agents import load_agent
 from qdt_rl.experiments.runs import compare_agents, resume_agent, train_agent
@@ -91,6 +91,12 @@ def test_a_comparison_is_what_evaluating_each_agent_gives(dataset, agents, tmp_p
     assert sorted(written) == sorted((tmp_path / "out").iterdir())
     assert [path.name for path in written] == ["scores.json", "scores.csv", "scores.md", "scores.png"]
     assert [record["returns"] for record in json.loads(written[0].read_text())] == [s.returns for s in scores]
+
+
+def test_a_return_beyond_the_data_is_warned_of_where_it_is_heeded(agents, tmp_path):
+    with pytest.warns(TargetReturnWarning, match="but the best episode in the data achieved") as warned:
+        compared(agents, tmp_path, targets=[1e4])
+    assert len(warned) == 1, "bc does not heed it"
 
 
 def test_several_targets_are_asked_once_each_and_drawn_together(agents, tmp_path):
