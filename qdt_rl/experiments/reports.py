@@ -171,5 +171,5 @@ def _paired(first: np.ndarray, second: np.ndarray) -> str:
     low, high = bootstrap_interval(difference)
     return (
         f"{first.mean():.0f} ± {first.std():.0f} | {second.mean():.0f} ± {second.std():.0f} | "
-        f"{difference.mean():+.0f} ({low:+.0f} to {high:+.0f}) |"
+        f"{difference.mean():+.1f} ({low:+.1f} to {high:+.1f}) |"
     )

@@ -231,8 +231,8 @@ def precision_records():
 def test_the_precision_report_pairs_by_seed():
     spread = np.std([100, 110, 120, 130, 140])
     lines = precision_report(precision_records()).splitlines()
-    assert lines[2] == f"| `dt` | 200 | 120 ± {spread:.0f} | 125 ± {spread:.0f} | +5 (+5 to +5) |"
-    assert lines[-1] == f"| `qdt` | 600 | 124 ± {spread:.0f} | 125 ± {spread:.0f} | +1 (+1 to +1) |"
+    assert lines[2] == f"| `dt` | 200 | 120 ± {spread:.0f} | 125 ± {spread:.0f} | +5.0 (+5.0 to +5.0) |"
+    assert lines[-1] == f"| `qdt` | 600 | 124 ± {spread:.0f} | 125 ± {spread:.0f} | +1.0 (+1.0 to +1.0) |"
 
 
 def test_a_report_refuses_a_gap():
