@@ -1,7 +1,11 @@
 """Cached acting against the plain model, on the context that the documentation promises."""
 
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -203,3 +207,62 @@ def test_acting_in_bfloat16_agrees_to_one_percent_of_the_range(sliding_window):
             one = slice(row, row + 1)
             alone, *rows[row] = act(rounded, *rows[row], observations[one], targets[one], starts[one])
             assert np.abs(alone - got[one]).max() < 0.02
+
+
+@pytest.fixture
+def unchecked_shapes():
+    """Checking shapes costs time, and memory that grows."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_ten_thousand_cached_steps_equal_ten_thousand_full_forwards():
+    """One episode, far beyond the last timestep embedding; each side feeds on its own actions."""
+    model, rng = build(), np.random.default_rng(8)
+    actor, slow = Actor(model, sliding_window=False), SlowActor(model, sliding_window=False)
+    history, memory, largest = empty(model, 1), None, 0.0
+    for step in range(10_000):
+        observations, targets = inputs(rng, 1)
+        actions, history, memory = act(actor, history, memory, observations, targets, np.array([step == 0]))
+        largest = max(largest, np.abs(actions[0] - slow.act(observations[0], targets[0])).max())
+    assert largest < 1e-4
+
+
+LEAKS = """
+import gc, os
+import numpy as np, torch
+from qdt_rl.model.transformer import DecisionTransformer
+from qdt_rl.model.variants import model_config
+from qdt_rl.policy.acting import Actor
+from qdt_rl.policy.history import History
+
+torch.set_num_threads(1)
+settings = {"d_model": 8, "n_heads": 1, "n_layers": 1, "context_length": 6}
+model = DecisionTransformer(model_config("qdt", 5, 2, **settings)).eval()
+for sliding_window in (False, True):
+    actor, observations = Actor(model, sliding_window), np.ones((4, 5), np.float32)
+    targets = np.ones(4, np.float32)
+    for episode in range(301):
+        history, memory = History.empty("owner", 4, 6, 5, 2), None
+        for step in range(50):
+            history = history.observe(observations, targets, np.full(4, step == 0))
+            actions, memory = actor.act(history, memory)
+            history = history.act(actions)
+        if episode % 100 == 0:
+            gc.collect()
+            print(int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads Linux's own count of memory")
+def test_acting_leaves_memory_flat():
+    """15,000 calls each way, in a process without shape checks, which keep memory themselves."""
+    run = subprocess.run([sys.executable, "-c", LEAKS], capture_output=True, text=True, check=True)
+    first, *cached = [int(line) for line in run.stdout.split()[:4]]
+    assert max(cached) - first < 2e6
+    first, *sliding = [int(line) for line in run.stdout.split()[4:]]
+    assert max(sliding) - first < 2e6
