@@ -4,13 +4,14 @@ import os
 from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from qdt_rl.config import Backend
 from qdt_rl.errors import ConfigError, QDTError
 
 app = typer.Typer(
@@ -25,7 +26,6 @@ experiment = typer.Typer(help="The paper's experiments: list, run, report.", no_
 app.add_typer(experiment, name="experiment")
 console = Console()
 errors = Console(stderr=True)
-
 _INTERRUPTED = 130  # the exit code of a command that Ctrl-C has ended: 128 + SIGINT
 
 Seed = Annotated[int, typer.Option(help="Of everything random.", min=0)]
@@ -207,7 +207,7 @@ def list_experiments(out: Results = Path("docs/results")) -> None:
 @experiment.command("run")
 def run_experiment_command(
     name: ExperimentName,
-    backend: Annotated[Literal["loky", "ray", "dask"], typer.Option(help="loky: local.")] = "loky",
+    backend: Annotated[Backend, typer.Option(help="loky: local.")] = "loky",
     jobs: Annotated[int, typer.Option(help="Cells at a time, each on one thread.", min=1)] = 2,
     out: Results = Path("docs/results"),
 ) -> None:

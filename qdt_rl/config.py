@@ -6,6 +6,8 @@ from typing import Literal
 from qdt_rl.errors import ConfigError
 
 Precision = Literal["auto", "bf16-mixed", "32"]
+Backend = Literal["loky", "ray", "dask"]
+"""Where the cells of an experiment run: joblib's names."""
 
 
 def require(condition: bool, name: str, expected: str, value: object) -> None:

@@ -100,7 +100,7 @@ def _returns(records: Sequence[Mapping[str, Any]]) -> dict[Moment, Array]:
 
 
 def _normalized(records: Sequence[Mapping[str, Any]]) -> Array:
-    final = [max((e for e in r["evaluations"]), key=_by_data_then_updates(r)) for r in records]
+    final = [max(r["evaluations"], key=_by_data_then_updates(r)) for r in records]
     low, high = np.array([record["reference_scores"] for record in records]).T
     scores: Array = 100 * (np.array([np.mean(e["returns"]) for e in final]) - low) / (high - low)
     return scores
@@ -192,6 +192,7 @@ def draw_learning_curves(axes: "Axes", task: Task) -> None:
     axes.set_xlabel("updates")
     axes.set_ylabel("return")
     axes.set_title(task.name, fontsize=9)
+    axes.legend(frameon=False, fontsize=7)
 
 
 def draw_profiles(axes: "Axes", task: Task) -> None:

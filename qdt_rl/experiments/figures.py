@@ -15,9 +15,10 @@ from qdt_rl.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 T = TypeVar("T")
-_NO_DATE = {".svg": {"Date": None}, ".png": {}}  # the same records give the same bytes
+_NO_DATE = {".svg": {"Date": None}, ".png": {}}
 
 # Tol's bright scheme, which colour-blind readers can tell apart; the markers say the same without colour.
 _COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#777777")
@@ -139,40 +140,44 @@ def plot_panels(draw: Callable[["Axes", T], None], items: Sequence[T], path: Pat
         path: Where.
     """
     from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.rcsetup import cycler
 
     n_columns = min(2, len(items))
     n_rows = -(-len(items) // n_columns)
     with rc_context({"axes.prop_cycle": cycler("color", _COLOURS), "svg.hashsalt": "qdt_rl"}):
-        figure = Figure(figsize=(5.5 * n_columns, 4.0 * n_rows), layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = _new_figure((5.5 * n_columns, 4.0 * n_rows))
         panels = figure.subplots(n_rows, n_columns, squeeze=False).flat
         for item, axes in zip(items, panels, strict=False):
             draw(axes, item)
             axes.spines[["top", "right"]].set_visible(False)
-            axes.legend(frameon=False, fontsize=7)
         for axes in panels:
             axes.set_axis_off()
-        image = io.BytesIO()
-        figure.savefig(image, dpi=150, format=path.suffix[1:], metadata=_NO_DATE[path.suffix])
-    write_whole(path, image.getvalue())
+        _write(figure, path)
 
 
 @contextmanager
 def _figure(path: Path, size: tuple[float, float], title: str) -> Iterator["Axes"]:
     """Yield axes, and write them to ``path`` when they are drawn, whole or not at all."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # no pyplot: no window, no global state
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _new_figure(size)
     axes = figure.add_subplot()
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     yield axes
     figure.suptitle(title, fontsize=11)
+    _write(figure, path)
+
+
+def _new_figure(size: tuple[float, float]) -> "Figure":
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # no pyplot: no window, no global state
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _write(figure: "Figure", path: Path) -> None:
+    """Write PNG or SVG, whole or not at all, without a date: the same records give the same bytes."""
     image = io.BytesIO()
-    figure.savefig(image, dpi=150, format=path.suffix[1:])
+    figure.savefig(image, dpi=150, format=path.suffix[1:], metadata=_NO_DATE[path.suffix])
     write_whole(path, image.getvalue())

@@ -4,17 +4,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from joblib import Parallel, delayed, parallel_config
 
-from qdt_rl.config import require
+from qdt_rl.config import Backend, require
 from qdt_rl.errors import MissingExtraError
 from qdt_rl.experiments.cells import Cell, run_cell
 from qdt_rl.experiments.records import append_record, drop_cut_record, read_records
 from qdt_rl.progress import track
-
-Backend = Literal["loky", "ray", "dask"]
 
 
 def run_grid(

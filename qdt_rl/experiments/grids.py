@@ -24,8 +24,6 @@ PRECISION = tuple(
 )
 """Does training in bfloat16 cost return? Does acting from a cache, instead of the original sliding window?"""
 
-VARIANTS = ("dt", "q-attention", "q-feedforward", "qdt", "wide-dt")
-
 
 def _task(
     experiment: str,
@@ -56,7 +54,7 @@ def _task(
     )
 
 
-_OFFLINE = (*VARIANTS, "bc", "bc-10%")
+_OFFLINE = ("dt", "q-attention", "q-feedforward", "qdt", "wide-dt", "bc", "bc-10%")
 ABLATION = (
     *_task("ablation", "qdt/synthetic/medium-replay-v0", _OFFLINE, range(5)),
     *_task("ablation", "qdt/synthetic-hidden/medium-replay-v0", _OFFLINE, range(5)),

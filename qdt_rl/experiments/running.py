@@ -5,11 +5,12 @@ from pathlib import Path
 
 import minari
 
+from qdt_rl.config import Backend
 from qdt_rl.data.generation import DATASET_IDS, generate_dataset
 from qdt_rl.data.minari_reader import load_dataset
 from qdt_rl.errors import DatasetError
 from qdt_rl.experiments.datasets import generation_seed
-from qdt_rl.experiments.grid import Backend, cells_to_run, run_grid
+from qdt_rl.experiments.grid import cells_to_run, run_grid
 from qdt_rl.experiments.grids import GRIDS, find_grid
 from qdt_rl.experiments.output import output_folder
 from qdt_rl.experiments.records import read_records, records_path

@@ -22,7 +22,7 @@ class Dropout(nn.Module):
 
     def __init__(self, rate: float) -> None:
         super().__init__()
-        self.n_dropped = round(rate * _LEVELS)
+        self.n_dropped = min(round(rate * _LEVELS), _LEVELS - 1)  # a rate below 1 leaves some
         self.generator = torch.Generator()
 
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

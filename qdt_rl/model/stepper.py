@@ -64,7 +64,8 @@ class Stepper:
         self._embedding_bias = torch.cat([kind.bias for kind in kinds])
         self._timesteps = embedding.timestep.weight
         self._embedding_norm = embedding.norm.weight, embedding.norm.bias
-        middle, half = _middle_and_half(scaling.action_low, scaling.action_high)
+        half = (scaling.action_high - scaling.action_low) / 2
+        middle = scaling.action_low + half
         self._actions = middle, half
         zero = torch.zeros_like(scaling.return_scale).unsqueeze(0)
         self._offset = torch.cat([middle, zero, scaling.observation_mean])
@@ -149,10 +150,3 @@ class Stepper:
 
     def _to_device(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self._timesteps.device)
-
-
-def _middle_and_half(
-    low: Float[Tensor, " action"], high: Float[Tensor, " action"]
-) -> tuple[Float[Tensor, " action"], Float[Tensor, " action"]]:
-    half = (high - low) / 2
-    return low + half, half

@@ -57,3 +57,7 @@ def test_a_copy_draws_what_the_original_would_have_drawn():
     dropout.mask(torch.zeros(13))
     twin = copy.deepcopy(dropout)
     assert torch.equal(twin.mask(torch.zeros(41)), dropout.mask(torch.zeros(41)))
+
+
+def test_a_rate_close_to_one_leaves_some():
+    assert mask(0.9999, (100_000,)).unique().tolist() == [0.0, 256.0]
