@@ -4,7 +4,7 @@ import json
 import traceback
 import warnings
 from dataclasses import asdict, dataclass
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -62,7 +62,8 @@ def run_cell(cell: Cell) -> dict[str, Any]:
     """Train and evaluate the agent of a cell on one thread.
 
     Returns:
-        A record that JSON can hold. ``failed`` holds the error of a cell that did not finish.
+        A record that JSON can hold. ``failed`` holds the error of a cell that did not finish. Seconds are the
+        process's own, so that what else the machine does does not count.
     """
     torch.set_num_threads(1)
     record: dict[str, Any] = {**asdict(cell), "key": cell.key(), **provenance(), "failed": None}
@@ -86,12 +87,12 @@ def _train_and_evaluate(cell: Cell) -> dict[str, Any]:
         return True
 
     for n_steps in sorted({*cell.evaluate_at, cell.n_steps}):
-        start = perf_counter()
+        start = process_time()
         try:
             agent.fit(dataset, n_steps - done, callback=keep)
         except DivergenceError as error:  # a result like any other: the weights before it are judged
             diverged = str(error)
-        train_seconds += perf_counter() - start
+        train_seconds += process_time() - start
         done = n_steps
         evaluations.append(_evaluate(agent, agent.best_return, cell.n_episodes))
         if diverged:
@@ -117,7 +118,7 @@ def _train_and_evaluate(cell: Cell) -> dict[str, Any]:
 def _evaluate(agent: OfflinePolicy, target_return: float | None, n_episodes: int) -> dict[str, Any]:
     if agent.env_id is None or target_return is None:
         raise ValueError("the dataset names no environment to evaluate in")
-    start = perf_counter()
+    start = process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TargetReturnWarning)  # the expert's return is asked for on purpose
         result = evaluate(agent, agent.env_id, target_return, n_episodes)
@@ -126,5 +127,5 @@ def _evaluate(agent: OfflinePolicy, target_return: float | None, n_episodes: int
         "sliding_window": getattr(agent, "sliding_window", False),
         "target_return": target_return,
         "returns": result.returns.tolist(),
-        "seconds": perf_counter() - start,
+        "seconds": process_time() - start,
     }
