@@ -9,6 +9,7 @@ __all__ = ["EnvArgumentError"]
 _VARIANTS: dict[str, dict[str, object]] = {
     "QDTSynthetic-v0": {},
     "QDTSyntheticDelayed-v0": {"reward_delay": 50},
+    "QDTSyntheticDelayed200-v0": {"reward_delay": 200},
     "QDTSyntheticHidden-v0": {"hidden_polarity": True},
 }
 

@@ -85,7 +85,8 @@ class SyntheticEnv(Env[NDArray[np.float32], NDArray[np.float32]]):
     | `hidden_polarity` | bool  | False   | draws each actuator's sign at each reset, unobserved   |
     | `render_mode`     | str   | None    | `"human"`, `"rgb_array"` (these use pygame) or `"ansi"` |
 
-    `QDTSyntheticDelayed-v0` has `reward_delay=50`, `QDTSyntheticHidden-v0` has `hidden_polarity=True`.
+    `QDTSyntheticDelayed-v0` has `reward_delay=50`, `QDTSyntheticDelayed200-v0` has 200, and
+    `QDTSyntheticHidden-v0` has `hidden_polarity=True`.
 
     ```python
     >>> import gymnasium as gym

@@ -13,6 +13,7 @@ from qdt_envs.vector_env import SyntheticVectorEnv
 REFERENCE_SCORES = {
     "QDTSynthetic-v0": (-3920.8, 1750.7),
     "QDTSyntheticDelayed-v0": (-3920.8, 1750.7),
+    "QDTSyntheticDelayed200-v0": (-3920.8, 1750.7),
     "QDTSyntheticHidden-v0": (-3921.8, 1750.7),
 }
 

@@ -20,6 +20,7 @@ __all__ = ["DATASET_IDS", "QUALITIES", "generate_dataset"]
 _ENV_IDS = {
     "synthetic": "QDTSynthetic-v0",
     "synthetic-delayed": "QDTSyntheticDelayed-v0",
+    "synthetic-delayed-200": "QDTSyntheticDelayed200-v0",
     "synthetic-hidden": "QDTSyntheticHidden-v0",
 }
 _RECIPES = {

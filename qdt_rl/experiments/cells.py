@@ -3,21 +3,27 @@
 import json
 import traceback
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from time import process_time
 from typing import Any
 
 import numpy as np
 import torch
+from minari import MinariDataset
 
-from qdt_rl.data.minari_reader import load_dataset
+from qdt_rl.baselines.sb3 import SB3Policy
+from qdt_rl.data.minari_reader import load_dataset, read_trajectories, reference_scores
 from qdt_rl.errors import DivergenceError, TargetReturnWarning
 from qdt_rl.evaluation.rollout import evaluate
 from qdt_rl.experiments.controls import make_agent_or_control
+from qdt_rl.experiments.mechanism import measure_mechanism
 from qdt_rl.experiments.provenance import provenance
 from qdt_rl.policy.agent import QDTPolicy
-from qdt_rl.policy.base import OfflinePolicy
+from qdt_rl.policy.protocol import Policy
 from qdt_rl.training import Update
+
+ONLINE = ("PPO", "SAC")
+"""The agents of Stable-Baselines3, which learn in the environment of a cell's dataset."""
 
 _TRACE_INTERVAL = 10
 
@@ -28,10 +34,10 @@ class Cell:
 
     Attributes:
         experiment: The experiment's name.
-        variant: The agent's name, one of ``AGENTS`` or ``CONTROLS``.
+        variant: The agent's name: one of ``AGENTS``, perhaps with a change of ``CONTROLS``, or of ``ONLINE``.
         dataset: A Minari dataset's id.
         seed: Of the agent.
-        n_steps: Updates.
+        n_steps: Updates; for an online agent, steps of the environment.
         settings: Of the agent's constructor, name and value pairs.
         n_episodes: For each evaluation; episode j begins with seed j whichever the agent, so that differences
             between agents are paired.
@@ -57,6 +63,12 @@ class Cell:
         """Return what tells this cell from every other."""
         return json.dumps(asdict(self), sort_keys=True)
 
+    @staticmethod
+    def present_key(key: str) -> str:
+        """Return a cell's key as it is written now: fields that are younger have their defaults."""
+        defaults = {f.name: f.default for f in fields(Cell) if f.default is not MISSING}
+        return json.dumps(defaults | json.loads(key), sort_keys=True)
+
 
 def run_cell(cell: Cell) -> dict[str, Any]:
     """Train and evaluate the agent of a cell on one thread.
@@ -68,19 +80,20 @@ def run_cell(cell: Cell) -> dict[str, Any]:
     torch.set_num_threads(1)
     record: dict[str, Any] = {**asdict(cell), "key": cell.key(), **provenance(), "failed": None}
     try:
-        record |= _train_and_evaluate(cell)
+        dataset = load_dataset(cell.dataset)
+        record |= (_learn_online if cell.variant in ONLINE else _fit)(cell, dataset)
     except Exception:  # whatever went wrong is the cell's record
         record["failed"] = traceback.format_exc()
     return record
 
 
-def _train_and_evaluate(cell: Cell) -> dict[str, Any]:
+def _fit(cell: Cell, dataset: MinariDataset) -> dict[str, Any]:
     agent = make_agent_or_control(cell.variant, seed=cell.seed, **dict(cell.settings))
-    dataset = load_dataset(cell.dataset)
     if cell.n_data_episodes:
         dataset = dataset.filter_episodes(lambda episode: episode.id < cell.n_data_episodes)
+    trajectories = read_trajectories(dataset)
     updates: list[Update] = []
-    evaluations, train_seconds, done, diverged = [], 0.0, 0, None
+    evaluations, mechanism, train_seconds, done, diverged = [], [], 0.0, 0, None
 
     def keep(locals_: dict[str, Any], _: dict[str, Any]) -> bool:
         updates.append(locals_["update"])
@@ -94,14 +107,18 @@ def _train_and_evaluate(cell: Cell) -> dict[str, Any]:
             diverged = str(error)
         train_seconds += process_time() - start
         done = n_steps
-        evaluations.append(_evaluate(agent, agent.best_return, cell.n_episodes))
+        evaluations.append(_evaluate(agent, agent.env_id, agent.best_return, cell.n_episodes))
         if diverged:
             break
+        if isinstance(agent, QDTPolicy):
+            measured = measure_mechanism(agent.model, trajectories)
+            mechanism.append({"n_updates": agent.num_timesteps, **measured})
     if cell.expert_target and agent.reference_scores is not None:
-        evaluations.append(_evaluate(agent, agent.reference_scores[1], cell.n_episodes))
+        expert_return = agent.reference_scores[1]
+        evaluations.append(_evaluate(agent, agent.env_id, expert_return, cell.n_episodes))
     if cell.sliding_window and isinstance(agent, QDTPolicy):
         agent.sliding_window = True
-        evaluations.append(_evaluate(agent, agent.best_return, cell.n_episodes))
+        evaluations.append(_evaluate(agent, agent.env_id, agent.best_return, cell.n_episodes))
     kept = updates[::_TRACE_INTERVAL]
     return {
         "n_parameters": sum(parameter.numel() for parameter in agent.model.parameters()),
@@ -109,21 +126,44 @@ def _train_and_evaluate(cell: Cell) -> dict[str, Any]:
         "trace_interval": _TRACE_INTERVAL,
         "loss": [float(np.float32(update.loss)) for update in kept],
         "gradient_norm": [float(np.float32(update.gradient_norm)) for update in kept],
+        "mechanism": mechanism,
         "diverged": diverged,
         "reference_scores": agent.reference_scores,
         "evaluations": evaluations,
     }
 
 
-def _evaluate(agent: OfflinePolicy, target_return: float | None, n_episodes: int) -> dict[str, Any]:
-    if agent.env_id is None or target_return is None:
+def _learn_online(cell: Cell, dataset: MinariDataset) -> dict[str, Any]:
+    """Train in the environment of a dataset, and judge the agent as the offline ones are."""
+    env_id = dataset.env_spec.id if dataset.env_spec else ""
+    best_return = float(read_trajectories(dataset).episode_returns.max())
+    start = process_time()
+    agent = SB3Policy.learn(cell.variant, env_id, cell.n_steps, seed=cell.seed)
+    train_seconds = process_time() - start
+    return {
+        "n_parameters": sum(parameter.numel() for parameter in agent.model.policy.parameters()),
+        "train_seconds": train_seconds,
+        "diverged": None,
+        "reference_scores": reference_scores(dataset),
+        "evaluations": [_evaluate(agent, env_id, best_return, cell.n_episodes, cell.n_steps)],
+    }
+
+
+def _evaluate(
+    agent: Policy,
+    env_id: str | None,
+    target_return: float | None,
+    n_episodes: int,
+    n_updates: int | None = None,
+) -> dict[str, Any]:
+    if env_id is None or target_return is None:
         raise ValueError("the dataset names no environment to evaluate in")
     start = process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TargetReturnWarning)  # the expert's return is asked for on purpose
-        result = evaluate(agent, agent.env_id, target_return, n_episodes)
+        result = evaluate(agent, env_id, target_return, n_episodes)
     return {
-        "n_updates": agent.num_timesteps,
+        "n_updates": getattr(agent, "num_timesteps", n_updates),
         "sliding_window": getattr(agent, "sliding_window", False),
         "target_return": target_return,
         "returns": result.returns.tolist(),

@@ -1,7 +1,8 @@
 """The experiments, each a constant."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 from qdt_rl.errors import ConfigError
 from qdt_rl.experiments.cells import Cell
@@ -32,6 +33,7 @@ def _task(
     seeds: Sequence[int],
     n_data_episodes: int = 0,
     n_steps: int = 2000,
+    **settings: Any,
 ) -> tuple[Cell, ...]:
     """Return the cells of one task, seed by seed, by the rule of all experiments.
 
@@ -45,6 +47,7 @@ def _task(
             dataset,
             seed,
             n_steps,
+            tuple(settings.items()),
             evaluate_at=tuple(n for n in (250, 500, 2000) if n < n_steps),
             expert_target=True,
             n_data_episodes=n_data_episodes,
@@ -54,32 +57,132 @@ def _task(
     )
 
 
+_REPLAY = "qdt/synthetic/medium-replay-v0"
+_HIDDEN = "qdt/synthetic-hidden/medium-replay-v0"
+_DELAYED = {
+    1: _REPLAY,
+    50: "qdt/synthetic-delayed/medium-replay-v0",
+    200: "qdt/synthetic-delayed-200/medium-replay-v0",
+}
 _OFFLINE = ("dt", "q-attention", "q-feedforward", "qdt", "wide-dt", "bc", "bc-10%")
 ABLATION = (
-    *_task("ablation", "qdt/synthetic/medium-replay-v0", _OFFLINE, range(5)),
-    *_task("ablation", "qdt/synthetic-hidden/medium-replay-v0", _OFFLINE, range(5)),
-    *_task("ablation", "qdt/synthetic/medium-replay-v0", _OFFLINE, range(5), n_data_episodes=20),
-    *_task("ablation", "qdt/synthetic-delayed/medium-replay-v0", _OFFLINE, range(5)),
-    *_task("ablation", "qdt/synthetic/medium-expert-v0", _OFFLINE, range(5)),
-    *_task("ablation", "qdt/synthetic/medium-v0", _OFFLINE, range(5)),
-    *_task("ablation", "qdt/synthetic/expert-v0", _OFFLINE, range(5)),
-    *_task("ablation", "qdt/synthetic/random-v0", _OFFLINE, range(5)),
-    *_task("ablation", "qdt/synthetic/medium-replay-v0", _OFFLINE, range(5, 10)),
+    *_task("ablation", _REPLAY, _OFFLINE, range(5)),
+    *(
+        cell
+        for seed in range(5)  # by seeds, so that every task soon has one
+        for cell in (
+            *_task("ablation", _HIDDEN, _OFFLINE, [seed]),
+            *_task("ablation", _REPLAY, _OFFLINE, [seed], n_data_episodes=20),
+            *_task("ablation", _DELAYED[50], _OFFLINE, [seed]),
+            *_task("ablation", "qdt/synthetic/medium-expert-v0", _OFFLINE, [seed]),
+            *_task("ablation", "qdt/synthetic/medium-v0", _OFFLINE, [seed]),
+            *_task("ablation", "qdt/synthetic/expert-v0", _OFFLINE, [seed]),
+            *_task("ablation", "qdt/synthetic/random-v0", _OFFLINE, [seed]),
+        )
+    ),
+    *_task("ablation", _REPLAY, _OFFLINE, range(5, 10)),
 )
 """The paper's two-by-two ablation and its controls, in the order in which they are run."""
 
-FOLDED = _task("folded", "qdt/synthetic/medium-replay-v0", ("qdt", "wide-dt", "wide-dt-folded"), range(5))
-"""Is it the parameterisation? ``qdt`` against a plain transformer that starts as the same function."""
+ONLINE = tuple(
+    Cell("online", algorithm, _REPLAY, seed, n_steps)
+    for seed in range(3)
+    for algorithm, n_steps in (("PPO", 400_000), ("SAC", 40_000))
+)
+"""Agents that may act in the environment, each for about as many minutes as training takes a ``qdt``."""
+
+FOLDED = _task("folded", _REPLAY, ("wide-dt+folded-start",), range(5))
+"""Is it the parameterisation? A plain transformer that starts as the same function as ABLATION's ``qdt``."""
 
 PLATEAU = tuple(
     cell
-    for dataset in ("qdt/synthetic/medium-replay-v0", "qdt/synthetic-hidden/medium-replay-v0")
+    for dataset in (_REPLAY, _HIDDEN)
     for cell in _task("plateau", dataset, ("dt", "qdt"), range(2), n_steps=6000)
 )
 """Are 2,000 updates a plateau?"""
 
+
+def _sensitivity(seeds: Sequence[int]) -> Iterator[Cell]:
+    for seed in seeds:
+        for strength in (0.0, 0.1, 0.5, 1.0, 3.0):
+            yield from _task(
+                "sensitivity", _REPLAY, ["qdt"], [seed], policy_kwargs={"entanglement_strength": strength}
+            )
+        for n_channels in (1, 2, 4, 8):
+            yield from _task(
+                "sensitivity", _REPLAY, ["qdt"], [seed], policy_kwargs={"n_channels": n_channels}
+            )
+        yield from _task("sensitivity", _REPLAY, ["qdt+wide-entanglement"], [seed])
+        for learning_rate in (1e-4, 9e-4, 3e-3):
+            yield from _task("sensitivity", _REPLAY, ["dt", "qdt"], [seed], learning_rate=learning_rate)
+
+
+SENSITIVITY = tuple(_sensitivity(range(3)))
+"""One factor at a time; the defaults themselves, α_e = 0.3, n = 3, 3e-4, are the ablation's runs."""
+
+_UNBOUNDED = 1e9  # a norm that no gradient reaches
+
+
+def _catastrophe(seeds: Sequence[int]) -> Iterator[Cell]:
+    variant = "q-attention"
+    for seed in seeds:
+        for change in (
+            "no-residual",
+            "across-tokens",
+            "no-causal-mask",
+            "raw-observations",
+            "raw-returns",
+        ):
+            yield from _task("catastrophe", _REPLAY, [f"{variant}+{change}"], [seed])
+        for settings in (
+            {"warmup_steps": 0},
+            {"max_grad_norm": _UNBOUNDED},
+            {"learning_rate": 1e-2},
+            {"warmup_steps": 0, "max_grad_norm": _UNBOUNDED, "learning_rate": 1e-2},
+        ):
+            yield from _task("catastrophe", _REPLAY, [variant], [seed], **settings)
+
+
+CATASTROPHE = tuple(_catastrophe(range(2)))
+"""Which reading of the paper's description makes Q-attention alone fail? Its own runs are the ablation's."""
+
+CREDIT = (
+    *(cell for seed in range(5) for cell in _task("credit", _DELAYED[200], ("dt", "qdt", "wide-dt"), [seed])),
+    *(
+        cell
+        for seed in range(3)
+        for context_length in (5, 50)
+        for delay in (1, 50)
+        for cell in _task("credit", _DELAYED[delay], ("dt", "qdt"), [seed], context_length=context_length)
+    ),
+    *(
+        cell
+        for seed in range(3)
+        for context_length in (1, 5)
+        for cell in _task("credit", _HIDDEN, ("dt", "qdt"), [seed], context_length=context_length)
+    ),
+)
+"""What delayed rewards and a hidden polarity cost; a context of 20 and delays up to 50 are in ABLATION."""
+
+MECHANISM = tuple(
+    Cell("mechanism", variant, _REPLAY, seed, 2000, n_episodes=8, evaluate_at=(1, 50, 100, 250, 500, 1000))
+    for seed in range(2)
+    for variant in ("qdt", "q-feedforward", "q-attention")
+)
+"""What goes on inside, over training: the ablation's runs once more, looked into more often."""
+
 GRIDS: Mapping[str, tuple[Cell, ...]] = MappingProxyType(
-    {"precision": PRECISION, "ablation": ABLATION, "folded": FOLDED, "plateau": PLATEAU}
+    {
+        "precision": PRECISION,
+        "ablation": ABLATION,
+        "online": ONLINE,
+        "folded": FOLDED,
+        "plateau": PLATEAU,
+        "sensitivity": SENSITIVITY,
+        "catastrophe": CATASTROPHE,
+        "credit": CREDIT,
+        "mechanism": MECHANISM,
+    }
 )
 
 

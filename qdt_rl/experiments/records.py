@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from qdt_rl.errors import CheckpointError
+from qdt_rl.experiments.cells import Cell
 
 _GZIP = 31  # zlib's name for the format with a gzip header and checksum
 
@@ -44,6 +45,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(text.splitlines(), start=1):
         try:
             record = json.loads(line)
+            record["key"] = Cell.present_key(record["key"])
             records[record["key"]] = record
         except (ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{path}, line {number} is no record of an experiment: {error}") from error

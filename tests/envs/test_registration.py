@@ -18,6 +18,7 @@ import qdt_envs
 VARIANTS = {
     "QDTSynthetic-v0": (1, False),
     "QDTSyntheticDelayed-v0": (50, False),
+    "QDTSyntheticDelayed200-v0": (200, False),
     "QDTSyntheticHidden-v0": (1, True),
 }
 

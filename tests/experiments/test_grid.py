@@ -172,14 +172,16 @@ def test_a_cell_can_use_the_first_episodes_only_and_ask_for_the_experts_return(q
 
 def test_the_folded_control_starts_as_the_same_function_and_sees_the_same_windows(quick_evaluation):
     quiet = {**dict(SETTINGS), "learning_rate": 1e-30}
-    agents = [make_agent_or_control(name, **quiet).fit(DATASET, 2) for name in ("qdt", "wide-dt-folded")]
+    agents = [
+        make_agent_or_control(name, **quiet).fit(DATASET, 2) for name in ("qdt", "wide-dt+folded-start")
+    ]
     observations = np.random.default_rng(0).normal(size=(4, 11))
     actions = [agent.predict(observations, np.arange(4.0))[0] for agent in agents]
     np.testing.assert_allclose(*actions, atol=1e-6)
     assert agents[1].model.config.n_channels == 1
     records = [
         run_cell(replace(CELL, variant=name, settings=(*SETTINGS, ("learning_rate", 1e-30))))
-        for name in ("qdt", "wide-dt-folded", "wide-dt")
+        for name in ("qdt", "wide-dt+folded-start", "wide-dt")
     ]
     np.testing.assert_allclose(records[0]["loss"], records[1]["loss"], rtol=1e-5)
     assert abs(records[2]["loss"][0] - records[0]["loss"][0]) > 1e-5
@@ -187,7 +189,9 @@ def test_the_folded_control_starts_as_the_same_function_and_sees_the_same_window
 
 def test_damaged_records_are_named(tmp_path):
     path = tmp_path / "records.jsonl.gz"
-    path.write_bytes(gzip.compress(b'{"key": "a", "failed": null}\n{"key": \n{"key": "b", "failed": null}\n'))
+    path.write_bytes(
+        gzip.compress(b'{"key": "{}", "failed": null}\n{"key": \n{"key": "{}", "failed": null}\n')
+    )
     with pytest.raises(CheckpointError, match=r"records\.jsonl\.gz, line 2 is no record of an experiment"):
         read_records(path)
     path.write_text("no gzip at all")
@@ -202,9 +206,9 @@ def test_whatever_a_kill_cuts_off_the_records_before_it_stay(numbers, n_lost):
         path = Path(folder, "records.jsonl.gz")
         path.touch()
         for i, number in enumerate(numbers):
-            append_record(path, {"key": str(i), "number": number})
+            append_record(path, {"key": json.dumps({"seed": i}), "number": number})
         whole = path.read_bytes()
-        append_record(path, {"key": "last"})
+        append_record(path, {"key": json.dumps({"seed": -1})})
         os.truncate(path, max(len(whole), path.stat().st_size - n_lost))
         assert [record["number"] for record in read_records(path)] == numbers
         drop_cut_record(path)
