@@ -5,6 +5,9 @@ from jaxtyping import Float32, Int
 
 from qdt_rl.errors import DatasetError
 
+_BEST_COMPRESSION = 1100  # deflate's limit is 1032
+_SMALL = 2**20
+
 
 def require_rewards(episode: int, shape: tuple[int, ...]) -> None:
     """Refuse an episode whose rewards are not one number for each of its steps.
@@ -39,6 +42,25 @@ def require_shape(episode: int, field: str, shape: tuple[int, ...], expected: tu
         raise DatasetError(
             f"Episode {episode}: {field} has shape {shape}, but {expected} was expected from the episode's "
             "rewards and the dataset's spaces. An episode of T rewards has T actions and T + 1 observations."
+        )
+
+
+def require_size(episode: int, field: str, n_bytes: int, n_stored: int) -> None:
+    """Refuse an array that is said to be far larger than what is stored of it can be.
+
+    Args:
+        episode: The episode's index in its dataset.
+        field: The array's name in Minari.
+        n_bytes: Of the array.
+        n_stored: In the file, perhaps compressed.
+
+    Raises:
+        DatasetError: If no compression of HDF5's could have made it so small.
+    """
+    if n_bytes > _BEST_COMPRESSION * n_stored + _SMALL:
+        raise DatasetError(
+            f"Episode {episode}: {field} is said to hold {n_bytes:,} bytes, but the file stores "
+            f"{n_stored:,}: it was not written to its end, or is made to exhaust memory."
         )
 
 

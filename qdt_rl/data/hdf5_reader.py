@@ -4,14 +4,16 @@ Minari hands episodes out one dictionary at a time, infos and all. HDF5's own in
 into slices of arrays of the final size: half the time of plain h5py, and no memory but the arrays.
 """
 
+import math
 from pathlib import Path
 
 import h5py
 import numpy as np
 from jaxtyping import Float32, Int
 
-from qdt_rl.data.checks import require_rewards, require_shape
+from qdt_rl.data.checks import require_rewards, require_shape, require_size
 from qdt_rl.data.episode_reader import RawEpisodes
+from qdt_rl.errors import DatasetError
 
 _FILE_NAME = "main_data.hdf5"
 
@@ -48,7 +50,7 @@ def read_raw_episodes(
         The episodes, end to end.
 
     Raises:
-        DatasetError: If the arrays of an episode do not fit each other or the sizes.
+        DatasetError: If the arrays of an episode do not fit each other or the sizes, or are not in the file.
     """
     rewards = read_rewards(folder, episodes)
     offsets = np.cumsum([0, *map(len, rewards)])
@@ -64,7 +66,14 @@ def read_raw_episodes(
 
 
 def _open(file: h5py.File, episode: int, field: str) -> h5py.h5d.DatasetID:
-    return h5py.h5d.open(file.id, f"episode_{episode}/{field}".encode())
+    """Return an array that the file itself holds: HDF5 can show bytes of other files, or of none."""
+    source = h5py.h5d.open(file.id, f"episode_{episode}/{field}".encode())
+    properties = source.get_create_plist()
+    is_elsewhere = properties.get_layout() == h5py.h5d.VIRTUAL or properties.get_external_count() > 0
+    if is_elsewhere or h5py.h5i.get_file_id(source).name != file.id.name:
+        raise DatasetError(f"Episode {episode}: {field} lies in another file, where it is not looked for.")
+    require_size(episode, field, math.prod(source.shape) * source.dtype.itemsize, source.get_storage_size())
+    return source
 
 
 def _read_rewards(file: h5py.File, episode: int) -> Float32[np.ndarray, " _"]:
