@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from qdt_rl.errors import ConfigError, InputError
 from qdt_rl.evaluation.statistics import bootstrap_interval, interquartile_mean
+from qdt_rl.experiments.ablation import performance_profile, probability_of_improvement
 
 NUMBERS = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=23)
 
@@ -88,3 +89,18 @@ def test_values_must_be_finite(values):
 def test_bad_settings(arguments, message):
     with pytest.raises(ConfigError, match=message):
         bootstrap_interval([1.0, 2.0], **arguments)
+
+
+A = np.array([50.02, 32.19, 51.2, 37.59, 52.11, 63.91, 11.98, 45.3, 53.14, 39.23])
+B = np.array([16.75, 34.78, 54.19, 52.21, 24.37, 16.32, 38.96, 25.02, 50.28, 71.68])
+
+
+def test_what_rliable_says_of_the_same_scores():
+    """The figures are rliable 1.2.0's, of these two columns of scores; its intervals are of 50,000 resamples."""
+    assert interquartile_mean(A) == pytest.approx(45.90833333)
+    assert probability_of_improvement(A, B) == pytest.approx(0.58)
+    assert probability_of_improvement(A.round(-1), B.round(-1)) == pytest.approx(0.615)  # with ties
+    thresholds = np.array([20.0, 40.0, 60.0, 80.0])
+    np.testing.assert_allclose(performance_profile(A, thresholds), [0.9, 0.6, 0.1, 0.0])
+    assert bootstrap_interval(A) == pytest.approx((34.648, 51.509), abs=0.4)
+    assert bootstrap_interval(A, "iqm") == pytest.approx((35.47166667, 52.33504167), abs=0.4)
