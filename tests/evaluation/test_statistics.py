@@ -96,7 +96,7 @@ B = np.array([16.75, 34.78, 54.19, 52.21, 24.37, 16.32, 38.96, 25.02, 50.28, 71.
 
 
 def test_what_rliable_says_of_the_same_scores():
-    """The figures are rliable 1.2.0's, of these two columns of scores; its intervals are of 50,000 resamples."""
+    """Figures of rliable 1.2.0 for these scores; its intervals are of 50,000 resamples."""
     assert interquartile_mean(A) == pytest.approx(45.90833333)
     assert probability_of_improvement(A, B) == pytest.approx(0.58)
     assert probability_of_improvement(A.round(-1), B.round(-1)) == pytest.approx(0.615)  # with ties
