@@ -58,10 +58,10 @@ def digest(dataset: MinariDataset) -> str:
     return content.hexdigest()
 
 
-def test_there_are_five_qualities_of_three_tasks() -> None:
+def test_there_are_five_qualities_of_four_tasks() -> None:
     assert list(QUALITIES) == ["random", "medium", "medium-replay", "medium-expert", "expert"]
-    assert len(DATASET_IDS) == 15
-    for task in ("synthetic", "synthetic-delayed", "synthetic-hidden"):
+    assert len(DATASET_IDS) == 20
+    for task in ("synthetic", "synthetic-delayed", "synthetic-delayed-200", "synthetic-hidden"):
         assert f"qdt/{task}/medium-replay-v0" in DATASET_IDS
 
 
@@ -182,6 +182,7 @@ def test_metadata_are_complete(shared: Path) -> None:
         "qdt",
         "qdt/synthetic",
         "qdt/synthetic-delayed",
+        "qdt/synthetic-delayed-200",
         "qdt/synthetic-hidden",
     ]
 
