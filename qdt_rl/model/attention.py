@@ -8,6 +8,8 @@ from torch.nn import functional as F
 EVERY = slice(None)
 _SHORT = {torch.bfloat16: 512, torch.float32: 128, torch.float64: 128}
 """Tokens up to which attention on a CPU is computed by products of whole matrices."""
+_FEW_ROWS = 16
+"""Rows up to which the calls around those products cost more than the fused kernel loses, in float32."""
 
 
 def entangle(
@@ -134,10 +136,12 @@ def scaled_dot_product(
     """Scaled dot-product attention, by the faster way for the device and the length.
 
     On a CPU torch's fused kernel loses to products of whole matrices while those are small, most of all in
-    bfloat16 (4 times at 60 tokens) and with a mask and few queries, as in acting.
+    bfloat16 (4 times at 60 tokens) and backward. It wins where acting asks for few rows: less is called.
     """
     n_tokens = key.shape[2]
-    if query.device.type != "cpu" or n_tokens > _SHORT.get(query.dtype, 0):
+    is_small = query.device.type == "cpu" and n_tokens <= _SHORT.get(query.dtype, 0)
+    is_tiny = len(query) <= _FEW_ROWS and query.dtype == torch.float32 and not query.requires_grad
+    if is_tiny or not is_small:
         if mask is not None and mask.ndim > 2:
             mask = mask.view(*query.shape[:3], n_tokens)
         return F.scaled_dot_product_attention(query, key, value, mask, is_causal=mask is None)

@@ -5,10 +5,11 @@ place in time is in its embedding, so that it may stand in any column.
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 
 from qdt_rl.model.transformer import DecisionTransformer
@@ -80,20 +81,20 @@ class KeyValueCache:
             new.pairs[:, :, replaced[some], :, span - length : span] = pairs[:, :, some, :, :length]
         return new
 
-    def mask(self, n_new: int) -> Float[np.ndarray, "*any new columns"]:
+    def mask(self, n_new: int) -> Float[Tensor, "*any new columns"]:
         """Return what is added to the scores of ``n_new`` appended tokens: −∞ for a column that is not seen.
 
         Columns count from ``first`` on. A token sees itself, at least.
 
         Returns:
-            float32, (n, C) if all rows see the same, or else (B, n, C).
+            In the cache's dtype: (n, C) if all rows see the same, or else (B · H, n, C).
         """
-        columns = np.arange(self.first, self.end + n_new)
-        own = self.end + np.arange(n_new)[:, None]
-        starts = self.starts[:1] if (self.starts == self.starts[0]).all() else self.starts
-        hidden = ((columns < starts[:, None, None]) | (columns > own)) & (columns != own)
-        mask = np.where(hidden, np.float32(-np.inf), np.float32(0))
-        return mask[0] if len(starts) == 1 else mask
+        n_columns = self.end + n_new - self.first
+        hidden = self.starts - self.first
+        if (hidden == hidden[0]).all():
+            return _common_mask(n_columns, n_new, int(hidden[0]), self.pairs.dtype, self.pairs.device)
+        masks = torch.from_numpy(_mask(n_columns, n_new, hidden[:, None, None]))
+        return masks.to(self.pairs.device, self.pairs.dtype).repeat_interleave(self.pairs.shape[3], dim=0)
 
     @property
     def first(self) -> int:
@@ -104,6 +105,23 @@ class KeyValueCache:
         pairs = torch.empty_like(self.pairs)
         pairs[..., :end, :] = 0  # masked columns are multiplied by zero, and what lies in memory may be NaN
         return KeyValueCache(pairs, starts, end)
+
+
+@lru_cache(maxsize=256)
+def _common_mask(
+    n_columns: int, n_new: int, n_hidden: int, dtype: torch.dtype, device: torch.device
+) -> Float[Tensor, "new columns"]:
+    """Return the mask of rows that all see the same; nobody writes to it, so that it is made once."""
+    return torch.from_numpy(_mask(n_columns, n_new, n_hidden)).to(device, dtype)
+
+
+def _mask(
+    n_columns: int, n_new: int, n_hidden: int | Int64[np.ndarray, "batch 1 1"]
+) -> Float32[np.ndarray, "*any new columns"]:
+    columns = np.arange(n_columns)
+    own = n_columns - n_new + np.arange(n_new)[:, None]
+    hidden = ((columns < n_hidden) | (columns > own)) & (columns != own)
+    return np.where(hidden, np.float32(-np.inf), np.float32(0))
 
 
 def keys_and_values(

@@ -68,8 +68,9 @@ class Stepper:
         middle = scaling.action_low + half
         self._actions = middle, half
         zero = torch.zeros_like(scaling.return_scale).unsqueeze(0)
-        self._offset = torch.cat([middle, zero, scaling.observation_mean])
-        self._divisor = torch.cat([half, scaling.return_scale.unsqueeze(0), scaling.observation_std])
+        offset = torch.cat([middle, zero, scaling.observation_mean])
+        divisor = torch.cat([half, scaling.return_scale.unsqueeze(0), scaling.observation_std])
+        self._offset, self._divisor = offset.cpu().numpy(), divisor.cpu().numpy()
         self._norm = model.norm.weight, model.norm.bias
         self._head = head.hidden.weight, head.hidden.bias, head.action.weight, head.action.bias
 
@@ -98,49 +99,44 @@ class Stepper:
         inputs = np.concatenate([previous_actions, returns_to_go[:, None], observations], axis=1)
         last_row = len(self._timesteps) - 1
         rows = np.minimum(np.maximum(timesteps[:, None] - (1, 0, 0), 0), last_row)
-        tokens = self._embed(self._to_device(inputs), self._to_device(rows))
+        tokens = self._embed((inputs - self._offset) / self._divisor, rows)
         states, cache = self._extend(cache, tokens)
         return self._choose(states), cache
 
     def _embed(
-        self, inputs: Float[Tensor, "batch inputs"], rows: Int64[Tensor, "batch 3"]
+        self, scaled: Float32[np.ndarray, "batch inputs"], rows: Int64[np.ndarray, "batch 3"]
     ) -> Float[Tensor, "batch 3 d_model"]:
-        scaled = (inputs - self._offset) / self._divisor
-        tokens = F.linear(scaled.to(self._embedding.dtype), self._embedding, self._embedding_bias)
-        times = F.embedding(rows, self._timesteps)
-        return F.layer_norm(tokens.view(times.shape) + times, self._norm_shape, *self._embedding_norm)
+        inputs = self._to_device(scaled).to(self._embedding.dtype)
+        times = F.embedding(self._to_device(rows), self._timesteps)
+        tokens = F.linear(inputs, self._embedding, self._embedding_bias).view(times.shape)
+        return torch.layer_norm(times + tokens, self._norm_shape, *self._embedding_norm)
 
     def _extend(
         self, cache: KeyValueCache, tokens: Float[Tensor, "batch new d_model"]
     ) -> tuple[Float[Tensor, "batch d_model"], KeyValueCache]:
         """Return the newest token after the last block and norm, and the cache with all new ones in it."""
         n_rows, n_new = tokens.shape[:2]
-        heads = (n_rows, n_new, 3, *self._shape)
         cache = cache.reserve(n_new)
-        mask = torch.from_numpy(cache.mask(n_new)).to(cache.pairs.device, cache.pairs.dtype)
-        if mask.ndim > 2:
-            mask = mask.repeat_interleave(self._shape[0], dim=0)
-        seen, added = slice(cache.first, cache.end + n_new), slice(cache.end, cache.end + n_new)
+        mask = cache.mask(n_new)
+        end = cache.end + n_new
+        seen = cache.pairs[..., cache.first : end, :].flatten(0, 1).unbind()  # keys, values, keys, …
+        added = cache.pairs[..., cache.end : end, :].unbind()
+        heads, shape, dtype = (n_rows, n_new, 3, *self._shape), self._norm_shape, cache.pairs.dtype
         for layer, block in enumerate(self._blocks):
-            normed = F.layer_norm(tokens, self._norm_shape, block.attention_norm, block.attention_norm_bias)
-            projected = F.linear(
-                normed.to(block.output.dtype), block.query_key_value, block.query_key_value_bias
-            )
+            normed = torch.layer_norm(tokens, shape, block.attention_norm, block.attention_norm_bias)
+            projected = F.linear(normed.to(dtype), block.query_key_value, block.query_key_value_bias)
             parts = projected.view(heads).permute(2, 0, 3, 1, 4)
-            pairs, query = cache.pairs[layer], parts[0]
-            pairs[:, :, :, added] = parts[1:]
-            keys, values = pairs[:, :, :, seen].unbind()
+            added[layer].copy_(parts[1:])
+            query = parts[0]
             if layer == len(self._blocks) - 1:
                 tokens, query, mask = tokens[:, -1:], query[:, :, -1:], mask[..., -1:, :]
-            attended = scaled_dot_product(query, keys, values, mask).transpose(1, 2).flatten(2)
-            tokens = tokens + F.linear(attended, block.output, block.output_bias)
-            normed = F.layer_norm(
-                tokens, self._norm_shape, block.feedforward_norm, block.feedforward_norm_bias
-            )
-            hidden = F.gelu(F.linear(normed.to(block.up.dtype), block.up, block.up_bias))
-            tokens = tokens + F.linear(hidden, block.down, block.down_bias)
-        extended = KeyValueCache(cache.pairs, cache.starts, cache.end + n_new, cache.claims)
-        return F.layer_norm(tokens[:, 0], self._norm_shape, *self._norm), extended
+            attended = scaled_dot_product(query, seen[2 * layer], seen[2 * layer + 1], mask)
+            tokens += F.linear(attended.transpose(1, 2).flatten(2), block.output, block.output_bias)
+            normed = torch.layer_norm(tokens, shape, block.feedforward_norm, block.feedforward_norm_bias)
+            hidden = F.gelu(F.linear(normed.to(dtype), block.up, block.up_bias))
+            tokens += F.linear(hidden, block.down, block.down_bias)
+        extended = KeyValueCache(cache.pairs, cache.starts, end, cache.claims)
+        return torch.layer_norm(tokens[:, 0], shape, *self._norm), extended
 
     def _choose(self, states: Float[Tensor, "batch d_model"]) -> Float[Tensor, "batch action"]:
         hidden, hidden_bias, action, action_bias = self._head

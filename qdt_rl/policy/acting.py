@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from qdt_rl.model.cache import KeyValueCache, keys_and_values
 from qdt_rl.model.stepper import Stepper
 from qdt_rl.model.transformer import DecisionTransformer
 from qdt_rl.policy.history import History
+
+_version = attrgetter("_version")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +45,31 @@ class ActingState(NamedTuple):
         return ActingState, (self.history, None)
 
 
+class _Parts:
+    """What a model consists of at one moment; looked at in every acting step, hence in few Python calls."""
+
+    def __init__(self, model: nn.Module) -> None:
+        held = [
+            (holder, name)
+            for module in model.modules()
+            for holder in (module._modules, module._parameters, module._buffers)
+            for name in holder
+        ]
+        self._holders, self._names = zip(*held, strict=True)
+        self._parts = self._present()  # held, so that no other part can take an identity over
+        self._identities = list(map(id, self._parts))
+        self._tensors = [part for part in self._parts if isinstance(part, Tensor)]
+        self._versions = list(map(_version, self._tensors))
+
+    def are_unchanged(self) -> bool:
+        """Whether the model holds the same parts, and nothing has written to its tensors."""
+        same_parts = list(map(id, self._present())) == self._identities
+        return same_parts and list(map(_version, self._tensors)) == self._versions
+
+    def _present(self) -> list[Any]:
+        return list(map(dict.get, self._holders, self._names))
+
+
 class Actor:
     """A folded copy of a model's present weights that chooses actions.
 
@@ -59,12 +87,7 @@ class Actor:
 
     def __init__(self, model: DecisionTransformer, sliding_window: bool, bfloat16: bool = False) -> None:
         self._source = model
-        self._parts = [
-            (held, name, part, getattr(part, "_version", None))
-            for module in model.modules()
-            for held in (module._modules, module._parameters, module._buffers)
-            for name, part in held.items()
-        ]
+        self._parts = _Parts(model)
         self._model = model.fold().eval().requires_grad_(False)
         self._device = model.norm.weight.device
         self._sliding_window = sliding_window
@@ -80,12 +103,7 @@ class Actor:
 
         Fused optimisers do not count; whoever trains must count updates.
         """
-        if model is not self._source:
-            return False
-        for held, name, part, version in self._parts:
-            if held.get(name) is not part or getattr(part, "_version", None) != version:
-                return False
-        return True
+        return model is self._source and self._parts.are_unchanged()
 
     @torch.inference_mode()
     def act(
