@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from qdt_rl.config import TrainConfig
 from qdt_rl.data.generation import generate_dataset
@@ -140,6 +141,32 @@ def test_acting_computes_three_tokens_a_step_and_renews_half_a_window_now_and_th
     period = -(-K // 2)
     counts = tokens_by_step(monkeypatch, sliding_window=False, n_rows=2, n_steps=K + 3 * period)
     assert counts == [3] * K + 3 * ([3 + renewal] + [3] * (period - 1))
+
+
+class CountCalls(TorchDispatchMode):
+    """Counts what torch dispatches of what runs inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = Counter()
+
+    def __torch_dispatch__(self, operator, types, arguments=(), options=None):
+        self.calls[operator.name()] += 1
+        return operator(*arguments, **options or {})
+
+
+def test_a_step_of_one_environment_calls_torch_rarely():
+    """With three tokens the calls cost as much as the products; there were 127 once."""
+    actor = Actor(DecisionTransformer(config("qdt")), sliding_window=False)
+    history, memory = History.empty("test", 1, K, S, A), None
+    for _ in range(3):
+        history = history.observe(np.ones((1, S), np.float32), np.ones(1, np.float32), np.zeros(1, np.bool_))
+        with CountCalls() as count:
+            actions, memory = actor.act(history, memory)
+        history = history.act(actions)
+    assert count.calls["aten::linear"] == 4 * L + 3
+    assert count.calls["aten::scaled_dot_product_attention"] == L
+    assert count.calls.total() <= 95, count.calls
 
 
 def test_a_sliding_window_computes_every_token_at_every_step(monkeypatch):
