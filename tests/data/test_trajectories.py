@@ -58,6 +58,17 @@ def test_returns_are_summed_in_double_precision() -> None:
     assert data.returns_to_go[0] == np.float32(2**24 + 5)
 
 
+def test_returns_to_go_of_a_long_episode_by_hand() -> None:
+    data = Trajectories(**arrays((1, 1000), rewards=np.ones(1001, np.float32)))
+    np.testing.assert_array_equal(data.returns_to_go, [1, *range(1000, 0, -1)])
+
+
+def test_equality_is_identity() -> None:
+    data = Trajectories(**arrays())
+    assert data != Trajectories(**arrays())
+    assert {data: 1}[data] == 1
+
+
 def test_select_copies_whole_episodes_in_the_order_given() -> None:
     data = Trajectories(**arrays((3, 2, 4)))
     chosen = data.select(np.array([2, 0, 2]))
@@ -87,6 +98,10 @@ BAD = {
         arrays(actions=np.zeros(5, np.float32)),
         "actions must be a 2-dimensional float32 array, but is a 1-dimensional float32 array",
     ),
+    "too many dimensions": (
+        arrays(rewards=np.zeros((5, 1), np.float32)),
+        "rewards must be a 1-dimensional float32 array, but is a 2-dimensional float32 array",
+    ),
     "offsets' dtype": (
         arrays(offsets=np.array([0, 3, 5], np.int32)),
         "offsets must be a 1-dimensional int64 array, but is a 1-dimensional int32 array",
@@ -112,6 +127,7 @@ BAD = {
         arrays(offsets=np.array([0, 3, 3, 5])),
         "no episode may be empty, but episode 1 runs from 3 to 3",
     ),
+    "the first of two": (arrays(offsets=np.array([0, 0, 5, 5])), "but episode 0 runs from 0 to 0"),
     "falling": (arrays(offsets=np.array([0, 4, 3, 5])), "but episode 1 runs from 4 to 3"),
     "observation": (
         with_value("observations", (4, 6), np.nan),

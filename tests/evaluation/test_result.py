@@ -43,6 +43,12 @@ def test_a_result_cannot_be_altered():
         EvaluationResult(RETURNS, LENGTHS, TARGETS).returns = TARGETS
 
 
+def test_equality_is_identity():
+    result = EvaluationResult(RETURNS, LENGTHS, TARGETS)
+    assert result != EvaluationResult(RETURNS.copy(), LENGTHS, TARGETS)
+    assert {result: 1}[result] == 1
+
+
 def test_the_worst_twentieth_and_the_errors_by_hand():
     """40 returns: the worst two count; 5 returns: the worst one."""
     returns = np.random.default_rng(0).permutation(np.arange(40.0))

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qdt_rl.baselines.reference import RandomPolicy
-from qdt_rl.errors import ConfigError, InputError, MissingExtraError
-from qdt_rl.evaluation.environments import vector_env
+from qdt_rl.errors import ConfigError, InputError, MissingExtraError, TargetReturnWarning
+from qdt_rl.evaluation.environments import may_be_same, vector_env
 from qdt_rl.evaluation.rollout import evaluate
 
 MODES = list(AutoresetMode)
@@ -120,6 +120,25 @@ def test_no_bar_without_a_terminal(lottery, tally_policy, capsys):
     assert capsys.readouterr() == ("", "")
 
 
+def test_a_bar_is_shown_on_request_alone(lottery, tally_policy, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich's word for a terminal
+    evaluate(tally_policy(), lottery, 5.0, 3)
+    assert capsys.readouterr() == ("", "")
+    evaluate(tally_policy(), lottery, 5.0, 3, progress_bar=True)
+    assert "Evaluating" in capsys.readouterr().err
+
+
+def test_a_target_beyond_the_data_is_warned_of_in_the_callers_line(lottery, tally_policy):
+    policy = tally_policy()
+    policy.best_return = 4.0
+    evaluate(policy, lottery, 5.0, 1)  # a policy that does not say that it heeds targets
+    policy.is_return_conditioned = True
+    evaluate(policy, lottery, 4.0, 1)
+    with pytest.warns(TargetReturnWarning, match="A return of 5 is asked for, .* achieved 4:") as warned:
+        evaluate(policy, lottery, [5.0, 1.0], 2)
+    assert [warning.filename for warning in warned] == [__file__]
+
+
 @pytest.mark.usefixtures("user_types")
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
@@ -200,6 +219,20 @@ def test_an_environment_that_lacks_a_package(tally_policy):
         MissingExtraError, match=r"needs a package that is not installed.*pip install simulator"
     ):
         evaluate(tally_policy(), "qdt_rl_tests/Lacking-v0", 1.0, 3)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ("module:A-v0", "A-v0", True),
+        ("module:A-v0", "other:A-v0", True),
+        ("A-v0", "B-v0", False),
+        ("module:A-v0", "module:B-v0", False),
+        (None, "A-v0", True),
+    ],
+)
+def test_a_module_before_a_colon_is_not_part_of_an_id(first, second, expected):
+    assert may_be_same(first, second) is may_be_same(second, first) is expected
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,8 @@ def test_values_must_be_finite(values):
     [
         ({"statistic": "median"}, r"statistic must be one of \['iqm', 'mean'\], but 'median' was given"),
         ({"confidence": 95}, r"confidence must be in \(0, 1\), but 95 was given"),
+        ({"confidence": 0.0}, r"confidence must be in \(0, 1\), but 0\.0 was given"),
+        ({"confidence": 1.0}, r"confidence must be in \(0, 1\), but 1\.0 was given"),
     ],
 )
 def test_bad_settings(arguments, message):

@@ -1,8 +1,10 @@
 import math
+from unittest.mock import Mock
 
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from qdt_rl.model.attention import CausalSelfAttention, EntangledLinear, entangle, scaled_dot_product
 
@@ -72,11 +74,13 @@ def test_both_ways_of_attending_agree_in_value_and_gradient(dtype, masked, monke
     mask = torch.zeros_like(hidden, dtype=dtype).masked_fill(hidden, -torch.inf)
     mask = {"causal": None, "one mask": mask[0], "a mask for each row": mask}[masked]
     pull = torch.randn(BATCH, HEADS, TOKENS, D_HEAD).to(dtype)
-    results = []
+    results, fused = [], Mock(wraps=F.scaled_dot_product_attention)
+    monkeypatch.setattr(F, "scaled_dot_product_attention", fused)
     for short in (TOKENS, TOKENS - 1):
         monkeypatch.setattr("qdt_rl.model.attention._SHORT", {dtype: short})
         result = scaled_dot_product(*parts, mask)
         results.append((result, *torch.autograd.grad((result * pull).sum(), parts)))
+        assert fused.call_count == (short < TOKENS)
     tolerance = {torch.float32: 1e-5, torch.bfloat16: 3e-2}[dtype]
     torch.testing.assert_close(*results, atol=tolerance, rtol=tolerance)
 

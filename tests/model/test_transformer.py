@@ -161,6 +161,14 @@ def test_initial_weights_follow_the_seed_and_leave_torchs_generator_alone():
     assert not torch.equal(weights[0], weights[2])
 
 
+def test_the_seed_is_zero_unless_given():
+    default, zero = (
+        DecisionTransformer(model_config("dt", S, A)),
+        DecisionTransformer(model_config("dt", S, A), 0),
+    )
+    torch.testing.assert_close(default.state_dict(), zero.state_dict(), rtol=0, atol=0)
+
+
 def test_initial_weights_are_the_stated_ones():
     model = DecisionTransformer(model_config("qdt", 11, 3))
     for name, parameter in model.named_parameters():

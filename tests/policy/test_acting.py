@@ -21,7 +21,7 @@ S, A = 5, 2
 
 
 def build(context_length=6, variant="qdt"):
-    settings = {"d_model": 24, "n_heads": 3, "context_length": context_length, "max_timestep": 50}
+    settings = {"d_model": 24, "n_heads": 3, "context_length": context_length, "max_timestep": 20}
     model = DecisionTransformer(model_config(variant, S, A, **settings)).eval()
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
@@ -79,7 +79,7 @@ def test_acting_equals_the_full_forward_on_the_same_context(context_length, slid
     """Three rows that restart at different times, 60 steps: past the timestep table's end, too."""
     model, rng = build(context_length), np.random.default_rng(0)
     actor, slow = Actor(model, sliding_window), [SlowActor(model, sliding_window) for _ in range(3)]
-    history, memory = empty(model, 3), None
+    history, memory, longest = empty(model, 3), None, 0
     for step in range(60):
         observations, targets = inputs(rng, 3)
         starts = (rng.random(3) < 0.04) | (step == 0)
@@ -90,6 +90,8 @@ def test_acting_equals_the_full_forward_on_the_same_context(context_length, slid
             np.testing.assert_allclose(
                 actions[row], slow[row].act(observations[row], targets[row]), atol=1e-5
             )
+            longest = max(longest, slow[row].timestep)
+    assert longest > model.config.max_timestep
 
 
 @settings(max_examples=12, deadline=None)
