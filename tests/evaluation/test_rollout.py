@@ -167,6 +167,8 @@ def test_a_target_beyond_the_data_is_warned_of_in_the_callers_line(lottery, tall
             "a registered environment, but 'NoSuch-v0' was given: .*package:id",
         ),
         ({"env": "no_such_module:A-v0"}, ConfigError, "but 'no_such_module:A-v0' was given: No module named"),
+        ({"reference_scores": (2.0, 1.0)}, ConfigError, r"the minimum first, but \(2\.0, 1\.0\) was given"),
+        ({"reference_scores": (-np.inf, 0.0)}, ConfigError, r"two finite returns .* but \(-inf, 0\.0\) was"),
         ({"reference_scores": (1.0, 1.0)}, ConfigError, r"the minimum first, but \(1\.0, 1\.0\) was given"),
         (
             {"reference_scores": (0.0, np.inf)},

@@ -56,7 +56,7 @@ def main() -> None:
     places = mutants_by_place(root, sorted({path for name in TESTS for path in _modules(root, name)}))
     print(f"{sum(map(len, places.values()))} mutants at {len(places)} places")
     sample = draw(places, arguments.sample or len(places), arguments.seed)
-    outcomes = test_all(sample, root, arguments.results)
+    outcomes = outcomes_of(sample, root, arguments.results)
     for mutant in sample:
         if outcomes[str(mutant)] == "survived":
             print(f"{mutant}\n{mutant.change((root / mutant.place[0]).read_text(encoding='utf-8'))}")
@@ -69,7 +69,7 @@ def draw(places: dict[Place, list[Mutant]], n_places: int, seed: int) -> list[Mu
     return [generator.choice(places[place]) for place in sorted(generator.sample(sorted(places), n_places))]
 
 
-def test_all(sample: list[Mutant], root: Path, results: Path) -> dict[str, str]:
+def outcomes_of(sample: list[Mutant], root: Path, results: Path) -> dict[str, str]:
     """Test the mutants in a copy of the repository, but for those that ``results`` says were killed."""
     outcomes = json.loads(results.read_text()) if results.exists() else {}
     sample = [mutant for mutant in sample if outcomes.get(str(mutant), "survived") == "survived"]
@@ -84,14 +84,14 @@ def test_all(sample: list[Mutant], root: Path, results: Path) -> dict[str, str]:
             tests: 60 + 5 * _time_unharmed(copy, tests) for tests in sorted(set(map(_tests_of, sample)))
         }
         for mutant in sample:
-            outcomes[str(mutant)] = test_one(mutant, copy, limits[_tests_of(mutant)])
+            outcomes[str(mutant)] = outcome_of(mutant, copy, limits[_tests_of(mutant)])
             print(f"{mutant}: {outcomes[str(mutant)]}", flush=True)
             results.parent.mkdir(parents=True, exist_ok=True)
             results.write_text(json.dumps(outcomes, indent=1))
     return outcomes
 
 
-def test_one(mutant: Mutant, copy: Path, seconds: float) -> str:
+def outcome_of(mutant: Mutant, copy: Path, seconds: float) -> str:
     """Return what became of a mutant: ``"survived"`` or how it was killed."""
     path = copy / mutant.place[0]
     source = path.read_text(encoding="utf-8")
