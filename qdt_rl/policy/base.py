@@ -25,6 +25,7 @@ from qdt_rl.policy.checkpoint import (
     fill,
     read_env_id,
     read_number,
+    read_run_name,
     read_scores,
 )
 from qdt_rl.policy.inputs import ActingInput, read_input
@@ -261,6 +262,7 @@ class OfflinePolicy(SB3Face, Persistent):
             "reference_scores": self.reference_scores,
             "best_return": self.best_return,
             "env_id": self.env_id,
+            "tensorboard_run": self._tensorboard_run,
         }
         boxes = box_to_tensors("observation_space", self.observation_space)
         boxes |= box_to_tensors("action_space", self.action_space)
@@ -274,6 +276,7 @@ class OfflinePolicy(SB3Face, Persistent):
         self.reference_scores = read_scores(content["reference_scores"])
         self.best_return = read_number(content["best_return"])
         self.env_id = read_env_id(content["env_id"])
+        self._tensorboard_run = read_run_name(content.get("tensorboard_run"))  # younger than the format
         config = self.config_type(**content["model_config"])
         if config != self._own_config(getattr(config, "max_timestep", 1)):
             raise CheckpointError(f"The settings and the spaces ask for another model than {config}.")

@@ -31,6 +31,7 @@ the tests keep one of each; version 1 named other tensors and was never released
 _JSON, _TENSORS = "agent.json", "tensors.safetensors"
 _MAX_JSON_BYTES = 2**24
 _ENV_ID = re.compile(r"(qdt_envs:)?[\w./-]{1,200}")
+_RUN_NAME = re.compile(r"\w{1,100}")
 
 
 def agent_path(path: str | Path) -> Path:
@@ -178,6 +179,17 @@ def read_env_id(value: Any) -> str | None:
     if value is None or (isinstance(value, str) and _ENV_ID.fullmatch(value)):
         return value
     raise CheckpointError(f"{value!r} is no environment's id of the kind that an agent's file may name.")
+
+
+def read_run_name(value: Any) -> str | None:
+    """Return the name of a run's log in a file's JSON.
+
+    Raises:
+        CheckpointError: If it is none; a path would let the log be written anywhere.
+    """
+    if value is None or (isinstance(value, str) and _RUN_NAME.fullmatch(value)):
+        return value
+    raise CheckpointError(f"{value!r} is no name of a run's log.")
 
 
 def box_to_tensors(name: str, box: spaces.Box) -> dict[str, Tensor]:
