@@ -13,7 +13,13 @@ from stable_baselines3.common.utils import get_device
 from torch import Tensor
 
 from qdt_rl.config import TrainConfig, is_whole, require
-from qdt_rl.data.minari_reader import check_spaces, load_dataset, read_trajectories, reference_scores
+from qdt_rl.data.minari_reader import (
+    check_spaces,
+    environment_id,
+    load_dataset,
+    read_trajectories,
+    reference_scores,
+)
 from qdt_rl.data.sampler import WindowSampler
 from qdt_rl.data.trajectories import Trajectories
 from qdt_rl.errors import CheckpointError, DatasetError, InputError, NotFittedError
@@ -222,12 +228,12 @@ class OfflinePolicy(SB3Face, Persistent):
                 f"The dataset has observations {observation_space} and actions {action_space}, but this "
                 f"policy was fitted to {self.observation_space} and {self.action_space}; fit a new policy."
             )
-        trajectories = self._select(read_trajectories(dataset))
+        env_id, trajectories = environment_id(dataset), self._select(read_trajectories(dataset))
         if self._run is None:
             self.observation_space, self.action_space = observation_space, action_space
             self.reference_scores = reference_scores(dataset)
             self.best_return = float(trajectories.episode_returns.max())
-            self.env_id = dataset.env_spec.id if dataset.env_spec else None
+            self.env_id = env_id
             self.model = self._new_model(trajectories)
             self._run = self._new_run()
         return self._run.take_up(trajectories)
