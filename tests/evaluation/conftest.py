@@ -17,7 +17,6 @@ class LotteryEnv(gym.Env):
     observation_space = spaces.Box(-np.inf, np.inf, (5,), np.float32)
     action_space = spaces.Box(-1, 1, (3,), np.float32)
     n_closed = 0
-    is_closed = False
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -33,9 +32,7 @@ class LotteryEnv(gym.Env):
         return self._observe(), reward, is_over and self.length % 2 == 0, is_over and self.length % 2 == 1, {}
 
     def close(self):
-        if not self.is_closed:  # Gymnasium before 1.3 closes once more when it forgets an environment
-            LotteryEnv.n_closed += 1
-        self.is_closed = True
+        LotteryEnv.n_closed += 1
 
     def _observe(self):
         return np.array([*self.np_random.normal(size=3), self.earned, self.elapsed], np.float32)
