@@ -1,5 +1,6 @@
 """The settings of a model and of its training: frozen, checked once, handed down whole."""
 
+import re
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -8,6 +9,13 @@ from qdt_rl.errors import ConfigError
 Precision = Literal["auto", "bf16-mixed", "32"]
 Backend = Literal["loky", "ray", "dask"]
 """Where the cells of an experiment run: joblib's names."""
+
+_ENV_ID = re.compile(r"(qdt_envs:)?[\w./-]{1,200}")
+
+
+def is_env_id(value: object) -> bool:
+    """Whether a file may name this environment: Gymnasium imports what stands before a colon in an id."""
+    return isinstance(value, str) and _ENV_ID.fullmatch(value) is not None
 
 
 def require(condition: bool, name: str, expected: str, value: object) -> None:

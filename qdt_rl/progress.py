@@ -27,6 +27,9 @@ def track(items: Iterable[T], total: int, description: str, enabled: bool = True
         enabled: Whether to show a bar if standard error is a terminal.
     """
     console = Console(stderr=True)
+    if not (enabled and console.is_terminal):
+        yield from items
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -34,7 +37,6 @@ def track(items: Iterable[T], total: int, description: str, enabled: bool = True
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    is_shown = enabled and console.is_terminal
     redirect = sys.stdout.isatty()  # what goes to a file goes there, and not to the terminal
-    with Progress(*columns, console=console, disable=not is_shown, redirect_stdout=redirect) as progress:
+    with Progress(*columns, console=console, redirect_stdout=redirect) as progress:
         yield from progress.track(items, total=total, description=description)

@@ -158,12 +158,21 @@ class Trainer:
         return (torch.from_numpy(array).to(self.fabric.device) for array in windows)
 
     def _diagnose(self, update: Update) -> str:
-        first = "loss" if not np.isfinite(update.loss) else "gradient"
         return (
-            f"Divergence at update {self.n_updates + 1}: the {first} is not finite (loss {update.loss}, "
-            f"gradient norm {update.gradient_norm}, learning rate {update.learning_rate:g}). The weights are "
-            "those before it. Lower the learning rate, or look for extreme values in the dataset."
+            f"Divergence at update {self.n_updates + 1}: {self._first_not_finite(update)} (loss "
+            f"{update.loss}, gradient norm {update.gradient_norm}, learning rate {update.learning_rate:g}). "
+            "The weights are those before it. Lower the learning rate, or look for extreme values in the "
+            "dataset."
         )
+
+    def _first_not_finite(self, update: Update) -> str:
+        """Return what was not finite first: a weight before the update, the loss, or a gradient."""
+        for name, parameter in self.model.named_parameters():
+            if not parameter.isfinite().all():
+                return f"the weight {name} was not finite after update {self.n_updates}"
+        if not np.isfinite(update.loss):
+            return "the loss is not finite"
+        return "the gradient is not finite"
 
 
 def check_tensors(model: ActionModel, state: dict[str, Tensor], n_updates: int) -> None:

@@ -22,9 +22,9 @@ def main() -> None:
 
 
 def lowest(requirement: str) -> str | None:
-    """Return ``name==bound.*`` for ``name[extras]>=bound``, and None for torch or where there is no bound."""
+    """Return ``name==bound`` for ``name[extras]>=bound``, and None for torch or where there is no bound."""
     match = re.match(r"([\w-]+)(?:\[.*\])?>=([\d.]+)", requirement)
-    return f"{match[1]}=={match[2]}.*" if match and match[1] != "torch" else None
+    return f"{match[1]}=={match[2]}" if match and match[1] != "torch" else None
 
 
 if __name__ == "__main__":

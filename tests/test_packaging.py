@@ -1,7 +1,9 @@
 """What is installed is what was meant: version, dependencies, files."""
 
 import ast
+import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from importlib import import_module
@@ -96,3 +98,18 @@ def test_a_wheel_holds_both_packages_and_nothing_else(
     assert held == sources
     assert {f"{package}/py.typed" for package in PACKAGES} <= held
     assert {"LICENSE", "METADATA", "entry_points.txt"} <= metadata
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="only a checkout knows which files are its own")
+def test_the_sources_archive_holds_what_git_keeps_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hatchling = pytest.importorskip("hatchling.build", reason="hatchling, which builds it, is not installed")
+    monkeypatch.chdir(ROOT)
+    with tarfile.open(tmp_path / hatchling.build_sdist(str(tmp_path))) as archive:
+        held = {name.split("/", 1)[1] for name in archive.getnames()}
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], capture_output=True, text=True, check=True
+    )
+    assert held - {"PKG-INFO"} == set(listed.stdout.splitlines())
+    assert "PKG-INFO" in held

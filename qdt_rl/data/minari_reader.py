@@ -13,6 +13,7 @@ from jaxtyping import Float32, Int
 from minari import MinariDataset
 from minari.storage import get_dataset_path
 
+from qdt_rl.config import is_env_id
 from qdt_rl.data import episode_reader, hdf5_reader
 from qdt_rl.data.checks import require_finite
 from qdt_rl.data.trajectories import Trajectories
@@ -145,6 +146,23 @@ def reference_scores(dataset: MinariDataset) -> tuple[float, float] | None:
     if None in scores:
         return None
     return float(scores[0]), float(scores[1])
+
+
+def environment_id(dataset: MinariDataset) -> str | None:
+    """The id of the environment that a dataset says it was recorded in, or None where it names none.
+
+    Raises:
+        DatasetError: If it names a module too: Gymnasium would import it, and so run it.
+    """
+    if dataset.env_spec is None:
+        return None
+    env_id: str = dataset.env_spec.id
+    if is_env_id(env_id):
+        return env_id
+    raise DatasetError(
+        f"Dataset {dataset.id!r} names the environment {env_id!r}, but only an id without a module before it "
+        "is used from a dataset. Take the module out of the dataset's env_spec, and import it yourself."
+    )
 
 
 def _episode_indices(dataset: MinariDataset) -> Int[np.ndarray, " episodes"]:

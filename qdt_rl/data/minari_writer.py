@@ -1,9 +1,14 @@
 """Minari datasets in HDF5, written whole or not at all."""
 
+import errno
+import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import minari
+import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from minari import MinariDataset
 from minari.data_collector import EpisodeBuffer
@@ -15,6 +20,8 @@ from minari.storage import get_dataset_path
 from qdt_rl.data.staging import staged_folder
 
 Episode = tuple[EpisodeBuffer, Mapping[str, Any]]
+
+_SPARE_BYTES = 2**25  # what HDF5 may hold back of its own bookkeeping until it closes the file
 
 
 def write_dataset(
@@ -42,6 +49,7 @@ def write_dataset(
 
     Raises:
         DatasetError: If the id is taken and ``overwrite`` is false.
+        OSError: If less than 32 MiB would be left on the disk.
     """
     with staged_folder(get_dataset_path(), dataset_id, overwrite) as folder:
         storage = MinariStorage.new(folder / "data", env_spec=env_spec, data_format="hdf5")
@@ -57,11 +65,19 @@ def _store(storage: MinariStorage, episodes: Iterable[Episode]) -> None:
 
     def buffers() -> Iterator[EpisodeBuffer]:
         for buffer, description in episodes:
+            _require_space(storage.data_path, buffer)
             described.append(description)
             yield buffer
 
     storage.update_episodes(buffers())
     storage.update_episode_metadata([dict(description) for description in described])
+
+
+def _require_space(folder: Path, episode: EpisodeBuffer) -> None:
+    """Refuse an episode that the disk has no room for: HDF5 itself may crash when it closes a file on it."""
+    arrays = (episode.observations, episode.actions, episode.rewards)
+    if shutil.disk_usage(folder).free < _SPARE_BYTES + sum(np.asarray(array).nbytes for array in arrays):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def _create_namespace(dataset_id: str) -> None:

@@ -49,7 +49,11 @@ def vector_env(env: AnyEnv, n_episodes: int, n_envs: int | None = None) -> Itera
                 f"n_envs must be left out or {given.num_envs}, the size of env, but {n_envs} was given; "
                 "give an id to have that many made."
             )
-        yield given
+        try:
+            yield given
+        finally:
+            if given is not env:
+                given.closed = True  # Gymnasium before 1.3 closes what it forgets, and the Env inside with it
     else:
         raise ConfigError(
             f"env must be a Gymnasium id, an Env or a VectorEnv, but {type(env).__name__} was given; "

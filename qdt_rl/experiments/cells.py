@@ -12,7 +12,7 @@ import torch
 from minari import MinariDataset
 
 from qdt_rl.baselines.sb3 import SB3Policy
-from qdt_rl.data.minari_reader import load_dataset, read_trajectories, reference_scores
+from qdt_rl.data.minari_reader import environment_id, load_dataset, read_trajectories, reference_scores
 from qdt_rl.errors import DivergenceError, TargetReturnWarning
 from qdt_rl.evaluation.rollout import evaluate
 from qdt_rl.experiments.controls import make_agent_or_control
@@ -135,7 +135,7 @@ def _fit(cell: Cell, dataset: MinariDataset) -> dict[str, Any]:
 
 def _learn_online(cell: Cell, dataset: MinariDataset) -> dict[str, Any]:
     """Train in the environment of a dataset, and judge the agent as the offline ones are."""
-    env_id = dataset.env_spec.id if dataset.env_spec else ""
+    env_id = environment_id(dataset) or ""
     best_return = float(read_trajectories(dataset).episode_returns.max())
     start = process_time()
     agent = SB3Policy.learn(cell.variant, env_id, cell.n_steps, seed=cell.seed)

@@ -20,16 +20,21 @@ def records_path(folder: Path, name: str) -> Path:
 
 
 def append_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Append a record, flushed to disk. Gzip's members may stand one after the other.
+    """Append a record, flushed to disk, or leave the file as it was. Gzip's members may follow one another.
 
     Raises:
         ValueError: If the record holds a number that is not finite.
     """
     line = json.dumps(record, allow_nan=False) + "\n"
-    with path.open("ab") as file:
-        file.write(gzip.compress(line.encode(), mtime=0))
-        file.flush()
-        os.fsync(file.fileno())
+    size = path.stat().st_size if path.exists() else 0
+    try:
+        with path.open("ab") as file:
+            file.write(gzip.compress(line.encode(), mtime=0))
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        os.truncate(path, size)
+        raise
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:

@@ -153,7 +153,8 @@ def _fit(agent: OfflinePolicy, dataset_id: str, n_steps: int, path: Path, log: P
     checkpoints = Checkpoints(path.with_name(f"{path.stem}-checkpoints"), save_freq)
     begun, end = agent.num_timesteps, agent.num_timesteps + n_steps
     agent = _take_up(agent, checkpoints, end)
-    agent.set_logger(training_logger(log, agent.num_timesteps if agent.num_timesteps > begun else 0))
+    n_kept = agent.num_timesteps if agent.num_timesteps > begun else 0
+    agent.set_logger(training_logger(log, n_kept, agent.tensorboard_outputs()))
     if agent.num_timesteps < end:
         agent.fit(
             dataset,

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,12 @@ class TrainingLog(KVWriter):
         """Do nothing: nothing is left open."""
 
 
-def training_logger(path: Path, n_updates: int = 0) -> Logger:
-    """Return the logger to give to an agent's ``set_logger``, which goes on from ``n_updates``."""
-    return Logger(folder=None, output_formats=[TrainingLog(path, n_updates)])
+def training_logger(path: Path, n_updates: int = 0, more: Sequence[KVWriter] = ()) -> Logger:
+    """Return the logger to give to an agent's ``set_logger``, which goes on from ``n_updates``.
+
+    Args:
+        path: Of the CSV file.
+        n_updates: Entries up to this number of updates are kept.
+        more: Where else entries go.
+    """
+    return Logger(folder=None, output_formats=[TrainingLog(path, n_updates), *more])

@@ -13,7 +13,13 @@ from stable_baselines3.common.utils import get_device
 from torch import Tensor
 
 from qdt_rl.config import TrainConfig, is_whole, require
-from qdt_rl.data.minari_reader import check_spaces, load_dataset, read_trajectories, reference_scores
+from qdt_rl.data.minari_reader import (
+    check_spaces,
+    environment_id,
+    load_dataset,
+    read_trajectories,
+    reference_scores,
+)
 from qdt_rl.data.sampler import WindowSampler
 from qdt_rl.data.trajectories import Trajectories
 from qdt_rl.errors import CheckpointError, DatasetError, InputError, NotFittedError
@@ -25,6 +31,7 @@ from qdt_rl.policy.checkpoint import (
     fill,
     read_env_id,
     read_number,
+    read_run_name,
     read_scores,
 )
 from qdt_rl.policy.inputs import ActingInput, read_input
@@ -221,12 +228,12 @@ class OfflinePolicy(SB3Face, Persistent):
                 f"The dataset has observations {observation_space} and actions {action_space}, but this "
                 f"policy was fitted to {self.observation_space} and {self.action_space}; fit a new policy."
             )
-        trajectories = self._select(read_trajectories(dataset))
+        env_id, trajectories = environment_id(dataset), self._select(read_trajectories(dataset))
         if self._run is None:
             self.observation_space, self.action_space = observation_space, action_space
             self.reference_scores = reference_scores(dataset)
             self.best_return = float(trajectories.episode_returns.max())
-            self.env_id = dataset.env_spec.id if dataset.env_spec else None
+            self.env_id = env_id
             self.model = self._new_model(trajectories)
             self._run = self._new_run()
         return self._run.take_up(trajectories)
@@ -261,6 +268,7 @@ class OfflinePolicy(SB3Face, Persistent):
             "reference_scores": self.reference_scores,
             "best_return": self.best_return,
             "env_id": self.env_id,
+            "tensorboard_run": self._tensorboard_run,
         }
         boxes = box_to_tensors("observation_space", self.observation_space)
         boxes |= box_to_tensors("action_space", self.action_space)
@@ -274,6 +282,7 @@ class OfflinePolicy(SB3Face, Persistent):
         self.reference_scores = read_scores(content["reference_scores"])
         self.best_return = read_number(content["best_return"])
         self.env_id = read_env_id(content["env_id"])
+        self._tensorboard_run = read_run_name(content.get("tensorboard_run"))  # younger than the format
         config = self.config_type(**content["model_config"])
         if config != self._own_config(getattr(config, "max_timestep", 1)):
             raise CheckpointError(f"The settings and the spaces ask for another model than {config}.")

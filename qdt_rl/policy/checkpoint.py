@@ -11,7 +11,7 @@ import re
 import zipfile
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,7 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from qdt_rl.errors import CheckpointError, ConfigError
+from qdt_rl.config import is_env_id
+from qdt_rl.errors import CheckpointError, ConfigError, DivergenceError
 from qdt_rl.files import write_whole
 
 FORMAT = "qdt_rl agent"
@@ -30,7 +31,7 @@ the tests keep one of each; version 1 named other tensors and was never released
 """
 _JSON, _TENSORS = "agent.json", "tensors.safetensors"
 _MAX_JSON_BYTES = 2**24
-_ENV_ID = re.compile(r"(qdt_envs:)?[\w./-]{1,200}")
+_RUN_NAME = re.compile(r"\w{1,100}")
 
 
 def agent_path(path: str | Path) -> Path:
@@ -69,7 +70,14 @@ def write_agent(path: Path, content: dict[str, Any], tensors: dict[str, Tensor])
         path: Where; an existing file is replaced.
         content: What JSON can say.
         tensors: Arrays by name.
+
+    Raises:
+        DivergenceError: If a weight or moment is not finite; the file that is there stays.
     """
+    for name in _not_finite(tensors):
+        raise DivergenceError(
+            f"{name} holds values that are not finite, so {path} is not written. Lower the learning rate."
+        )
     header = {"format": FORMAT, "format_version": FORMAT_VERSION, **content}
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
     buffer = io.BytesIO()
@@ -104,9 +112,8 @@ def read_agent(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{foreign}, or it is damaged: {error}") from error
-    for name, tensor in tensors.items():
-        if name.startswith(("model.", "optimizer.")) and not tensor.isfinite().all():
-            raise CheckpointError(f"{path} is damaged: {name} holds values that are not finite.")
+    for name in _not_finite(tensors):
+        raise CheckpointError(f"{path} is damaged: {name} holds values that are not finite.")
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{foreign}: its {_JSON} does not say so.")
     if content.get("format_version") != FORMAT_VERSION:
@@ -115,6 +122,15 @@ def read_agent(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f"version {FORMAT_VERSION}. Load it with the library that saved it."
         )
     return content, tensors
+
+
+def _not_finite(tensors: dict[str, Tensor]) -> list[str]:
+    """Return the names of the weights and moments that hold NaN or infinity."""
+    return [
+        name
+        for name, tensor in tensors.items()
+        if name.startswith(("model.", "optimizer.")) and not tensor.isfinite().all()
+    ]
 
 
 def _member(archive: zipfile.ZipFile, name: str, max_bytes: int) -> bytes:
@@ -175,9 +191,20 @@ def read_env_id(value: Any) -> str | None:
     Raises:
         CheckpointError: If it is none, or names a module: Gymnasium would import it.
     """
-    if value is None or (isinstance(value, str) and _ENV_ID.fullmatch(value)):
-        return value
+    if value is None or is_env_id(value):
+        return cast(str | None, value)
     raise CheckpointError(f"{value!r} is no environment's id of the kind that an agent's file may name.")
+
+
+def read_run_name(value: Any) -> str | None:
+    """Return the name of a run's log in a file's JSON.
+
+    Raises:
+        CheckpointError: If it is none; a path would let the log be written anywhere.
+    """
+    if value is None or (isinstance(value, str) and _RUN_NAME.fullmatch(value)):
+        return value
+    raise CheckpointError(f"{value!r} is no name of a run's log.")
 
 
 def box_to_tensors(name: str, box: spaces.Box) -> dict[str, Tensor]:

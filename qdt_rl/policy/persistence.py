@@ -43,6 +43,7 @@ class Persistent(ABC):
 
         Raises:
             NotFittedError: Before ``fit``.
+            DivergenceError: If a weight is not finite; an existing file stays as it was.
         """
         self._require_fit("be saved")
         write_agent(agent_path(path), *self._dump())

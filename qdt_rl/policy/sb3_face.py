@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from qdt_rl.model.base import ActionModel
 from qdt_rl.training import Update
 
 if TYPE_CHECKING:
-    from stable_baselines3.common.logger import Logger
+    from stable_baselines3.common.logger import KVWriter, Logger
 
     from qdt_rl.policy.vec_env import ReturnConditionedVecEnv
 
@@ -37,6 +38,7 @@ class SB3Face(ABC):
         self.verbose = verbose
         self.tensorboard_log = tensorboard_log
         self._logger: Logger | None = None
+        self._tensorboard_run: str | None = None
 
     @property
     @abstractmethod
@@ -51,17 +53,28 @@ class SB3Face(ABC):
     def logger(self) -> "Logger":
         """Where ``fit`` logs: what ``set_logger`` gave, or one after ``verbose`` and ``tensorboard_log``."""
         if self._logger is None:
-            from stable_baselines3.common.utils import configure_logger
+            from qdt_rl.policy.run_log import run_logger
 
-            is_new_run = self.num_timesteps == 0
-            self._logger = configure_logger(
-                self.verbose, self.tensorboard_log, type(self).__name__, is_new_run
-            )
+            self._logger = run_logger(self.verbose, self.tensorboard_outputs())
         return self._logger
 
     def set_logger(self, logger: "Logger") -> None:
         """Log to ``logger`` from now on; ``stable_baselines3.common.logger.configure`` makes one."""
         self._logger = logger
+
+    def tensorboard_outputs(self) -> "list[KVWriter]":
+        """Return what goes on with this run's log in ``tensorboard_log``, for a logger; nothing without one.
+
+        The run has a folder of its own in there, whose name an agent's file keeps.
+        """
+        if self.tensorboard_log is None:
+            return []
+        from qdt_rl.policy.run_log import TensorBoardRun, claim_run
+
+        folder = Path(self.tensorboard_log)
+        if self._tensorboard_run is None:
+            self._tensorboard_run = claim_run(folder, type(self).__name__)
+        return [TensorBoardRun(folder / self._tensorboard_run, self.num_timesteps)]
 
     def dump_logs(self) -> None:
         """Write what was recorded to the log's outputs."""

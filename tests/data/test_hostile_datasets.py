@@ -13,6 +13,7 @@ import minari
 import numpy as np
 import pytest
 import torch
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
@@ -292,3 +293,19 @@ def test_what_surrounds_the_data_may_be_anything(
         except DatasetError:
             n_refused += 1
     assert 0 < n_refused < 300
+
+
+@pytest.mark.parametrize("env_id", ["os:Env-v0", "this:Env-v0", "a b:Env-v0"])
+def test_a_dataset_cannot_name_a_module_to_import(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, env_id: str
+) -> None:
+    """Gymnasium imports what stands before the colon of an id, when the agent is evaluated."""
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    write(template, [{"observations": np.zeros((3, 3)), "actions": np.zeros((2, 2)), "rewards": np.ones(2)}])
+    shutil.copytree(template / "test", tmp_path / "test")
+    path = tmp_path / "test/hostile-v0/data/metadata.json"
+    spec = EnvSpec(env_id.split(":")[1], entry_point="x:Y")
+    described = json.loads(spec.to_json()) | {"id": env_id, "name": env_id.removesuffix("-v0")}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"env_spec": json.dumps(described)}))
+    with pytest.raises(DatasetError, match=r"names the environment|cannot be read"):
+        QDTPolicy().fit("test/hostile-v0", n_steps=1)

@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from packaging.version import Version
 
 from qdt_envs import EnvArgumentError
 
@@ -190,6 +191,8 @@ def test_the_step_of_an_autoreset_pays_nothing_and_ignores_its_action():
 
 @pytest.mark.parametrize("mode", MODES[:2])
 def test_gymnasiums_episode_statistics_see_every_step_once(mode):
+    if mode == "SameStep" and Version(gymnasium.__version__) < Version("1.4"):
+        pytest.skip("Gymnasium's own wrapper counts a step too few before 1.4")
     envs = RecordEpisodeStatistics(
         gymnasium.make_vec(ENV_ID, num_envs=2, max_episode_steps=7, autoreset_mode=mode)
     )

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save
 
 from qdt_rl.baselines.behavior_cloning import BehaviorCloning
-from qdt_rl.errors import CheckpointError, ConfigError
+from qdt_rl.errors import CheckpointError, ConfigError, DivergenceError
 from qdt_rl.policy.agent import QDTPolicy
 from qdt_rl.policy.checkpoint import read_agent, write_agent
 
@@ -179,11 +179,27 @@ def test_tensors_that_do_not_fit_are_refused(name, change, message, dataset, tmp
         QDTPolicy.load(path)
 
 
-def test_weights_that_are_not_finite_are_refused(dataset, tmp_path):
+def test_weights_that_are_not_finite_are_not_saved_over_good_ones(dataset, tmp_path):
+    path = tmp_path / "agent.zip"
+    policy = QDTPolicy(policy_kwargs={"d_model": 8, "n_heads": 1}, learning_rate=1e39, warmup_steps=0)
+    other = QDTPolicy(policy_kwargs={"d_model": 8, "n_heads": 1}).fit(dataset, 1)
+    other.save(path)
+    before = path.read_bytes()
+    with pytest.raises(DivergenceError, match=r"Divergence at update 2: the weight .* after update 1"):
+        policy.fit(dataset, 2)
+    with pytest.raises(DivergenceError, match=r"model\..* holds values that are not finite, so .*agent\.zip"):
+        policy.save(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_weights_that_are_not_finite_are_refused(dataset, tmp_path, monkeypatch):
     policy = QDTPolicy(policy_kwargs={"d_model": 8, "n_heads": 1}).fit(dataset, 1)
     with torch.no_grad():
         policy.model.norm.bias[3] = torch.nan
-    policy.save(tmp_path / "agent.zip")
+    with monkeypatch.context() as patch:
+        patch.setattr("qdt_rl.policy.checkpoint._not_finite", lambda tensors: [])
+        policy.save(tmp_path / "agent.zip")
     with pytest.raises(CheckpointError, match=r"model\.norm\.bias holds values that are not finite"):
         QDTPolicy.load(tmp_path / "agent.zip")
 
