@@ -32,7 +32,8 @@ def read_rewards(folder: Path, episodes: Int[np.ndarray, " episodes"]) -> list[F
         DatasetError: If an episode has no rewards, or they are not one-dimensional.
     """
     with h5py.File(folder / _FILE_NAME, "r") as file:
-        return [_read_rewards(file, episode) for episode in episodes.tolist()]
+        arrays = _Arrays(file)
+        return [_read_rewards(arrays, episode) for episode in episodes.tolist()]
 
 
 def read_raw_episodes(
@@ -59,33 +60,54 @@ def read_raw_episodes(
     observations = np.empty((offsets[-1] + 1, observation_size), np.float32)
     actions = np.empty((offsets[-1], action_size), np.float32)
     with h5py.File(folder / _FILE_NAME, "r") as file:
+        arrays = _Arrays(file)
         for episode, start, end in zip(episodes.tolist(), offsets[:-1], offsets[1:], strict=True):
-            _read_into(observations[start : end + 1], file, episode, "observations")
-            _read_into(actions[start:end], file, episode, "actions")
+            _read_into(observations[start : end + 1], arrays, episode, "observations")
+            _read_into(actions[start:end], arrays, episode, "actions")
     return RawEpisodes(observations[:-1], actions, np.concatenate(rewards), offsets)
 
 
-def _open(file: h5py.File, episode: int, field: str) -> h5py.h5d.DatasetID:
-    """Return an array that the file itself holds: HDF5 can show bytes of other files, or of none."""
-    source = h5py.h5d.open(file.id, f"episode_{episode}/{field}".encode())
-    properties = source.get_create_plist()
-    is_elsewhere = properties.get_layout() == h5py.h5d.VIRTUAL or properties.get_external_count() > 0
-    if is_elsewhere or h5py.h5i.get_file_id(source).name != file.id.name:
-        raise DatasetError(f"Episode {episode}: {field} lies in another file, where it is not looked for.")
-    require_size(episode, field, math.prod(source.shape) * source.dtype.itemsize, source.get_storage_size())
-    return source
+class _Arrays:
+    """The arrays of a file from a stranger: each must be in it, and in it once.
+
+    Args:
+        file: An open file.
+    """
+
+    def __init__(self, file: h5py.File) -> None:
+        self._file = file
+        self._n_unread = file.id.get_filesize()
+
+    def open(self, episode: int, field: str) -> h5py.h5d.DatasetID:
+        """Return an array that the file itself holds: HDF5 can show bytes of other files, or of none."""
+        source = h5py.h5d.open(self._file.id, f"episode_{episode}/{field}".encode())
+        properties = source.get_create_plist()
+        is_elsewhere = properties.get_layout() == h5py.h5d.VIRTUAL or properties.get_external_count() > 0
+        if is_elsewhere or h5py.h5i.get_file_id(source).name != self._file.id.name:
+            raise DatasetError(
+                f"Episode {episode}: {field} lies in another file, where it is not looked for."
+            )
+        n_stored = source.get_storage_size()
+        require_size(episode, field, math.prod(source.shape) * source.dtype.itemsize, n_stored)
+        self._n_unread -= n_stored
+        if self._n_unread < 0:
+            raise DatasetError(
+                f"Episode {episode}: {field} would make the arrays read larger than the file; several "
+                "names must stand for one array, which Minari does not write."
+            )
+        return source
 
 
-def _read_rewards(file: h5py.File, episode: int) -> Float32[np.ndarray, " _"]:
-    source = _open(file, episode, "rewards")
+def _read_rewards(arrays: _Arrays, episode: int) -> Float32[np.ndarray, " _"]:
+    source = arrays.open(episode, "rewards")
     require_rewards(episode, source.shape)
     rewards = np.empty(source.shape, np.float32)
     source.read(h5py.h5s.ALL, h5py.h5s.ALL, rewards)
     return rewards
 
 
-def _read_into(destination: Float32[np.ndarray, "..."], file: h5py.File, episode: int, field: str) -> None:
-    source = _open(file, episode, field)
+def _read_into(destination: Float32[np.ndarray, "..."], arrays: _Arrays, episode: int, field: str) -> None:
+    source = arrays.open(episode, field)
     # Otherwise HDF5 would write past the destination's end.
     require_shape(episode, field, source.shape, destination.shape)
     source.read(h5py.h5s.ALL, h5py.h5s.ALL, destination)  # casts to float32 on the way

@@ -1,5 +1,6 @@
 """From Minari datasets to :class:`Trajectories`, with an error that says why where that cannot be."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +14,14 @@ from jaxtyping import Float32, Int
 from minari import MinariDataset
 from minari.storage import get_dataset_path
 
-from qdt_rl.config import is_env_id
+from qdt_rl.config import is_env_id, is_whole
 from qdt_rl.data import episode_reader, hdf5_reader
 from qdt_rl.data.checks import require_finite
 from qdt_rl.data.trajectories import Trajectories
 from qdt_rl.errors import DatasetError
+
+_SMALLEST_EPISODE = 64
+"""Bytes; five arrays and their names take more, whatever the format."""
 
 
 def load_dataset(dataset: MinariDataset | str) -> MinariDataset:
@@ -44,6 +48,7 @@ def load_dataset(dataset: MinariDataset | str) -> MinariDataset:
             f"and `minari download {dataset}` fetches a published one."
         )
     with _reading(dataset, get_dataset_path(dataset)):
+        _require_count(dataset, get_dataset_path(dataset) / "data")
         return minari.load_dataset(dataset)
 
 
@@ -173,6 +178,17 @@ def _episode_indices(dataset: MinariDataset) -> Int[np.ndarray, " episodes"]:
             f"{dataset.storage.total_episodes}."
         )
     return np.asarray(dataset.episode_indices)
+
+
+def _require_count(dataset_id: str, folder: Path) -> None:
+    """Refuse more episodes than the files have room for: Minari counts them out in memory."""
+    total = json.loads((folder / "metadata.json").read_text())["total_episodes"]
+    n_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    if not is_whole(total, 0) or total > n_bytes // _SMALLEST_EPISODE:
+        raise DatasetError(
+            f"Dataset {dataset_id!r} is said to hold {total!r} episodes, for which its {n_bytes:,} bytes "
+            "have no room; it is damaged, or was not written to its end."
+        )
 
 
 @contextmanager
