@@ -220,7 +220,7 @@ def run_experiment_command(
 @experiment.command("report")
 def report_experiment(name: ExperimentName, out: Results = Path("docs/results")) -> None:
     """Write an experiment's tables and figures from its records."""
-    from qdt_rl.experiments.reports import write_report
+    from qdt_rl.experiments.reports.writing import write_report
 
     _print_written(write_report(name, out))
 

@@ -21,8 +21,8 @@ T = TypeVar("T")
 _NO_DATE = {".svg": {"Date": None}, ".png": {}}
 
 # Tol's bright scheme, which colour-blind readers can tell apart; the markers say the same without colour.
-_COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#777777")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "*")
+COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#777777")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "*")
 
 
 def plot_returns(scores: Sequence[Score], path: Path, title: str) -> None:
@@ -53,7 +53,7 @@ def draw_returns(axes: "Axes", scores: Sequence[Score]) -> None:
     jitter = np.random.default_rng(0)
     digits = decimals(scores)
     for row, score in enumerate(scores):
-        colour = _COLOURS[row % len(_COLOURS)]
+        colour = COLOURS[row % len(COLOURS)]
         spread = row + jitter.uniform(-0.18, 0.18, score.n_episodes)
         axes.scatter(score.returns, spread, s=12, color=colour, alpha=0.4, linewidths=0)
         axes.errorbar(score.mean, row, xerr=_errors([score]), fmt="d", color="black", markersize=6, capsize=4)
@@ -94,8 +94,8 @@ def draw_requested_returns(
             [score.target_return for score in mine],
             [score.mean for score in mine],
             _errors(mine),
-            marker=_MARKERS[i % len(_MARKERS)],
-            color=_COLOURS[i % len(_COLOURS)],
+            marker=MARKERS[i % len(MARKERS)],
+            color=COLOURS[i % len(COLOURS)],
             linewidth=1.6,
             capsize=3,
             label=agent,
@@ -144,7 +144,7 @@ def plot_panels(draw: Callable[["Axes", T], None], items: Sequence[T], path: Pat
 
     n_columns = min(2, len(items))
     n_rows = -(-len(items) // n_columns)
-    with rc_context({"axes.prop_cycle": cycler("color", _COLOURS), "svg.hashsalt": "qdt_rl"}):
+    with rc_context({"axes.prop_cycle": cycler("color", COLOURS), "svg.hashsalt": "qdt_rl"}):
         figure = _new_figure((5.5 * n_columns, 4.0 * n_rows))
         panels = figure.subplots(n_rows, n_columns, squeeze=False).flat
         for item, axes in zip(items, panels, strict=False):

@@ -57,46 +57,47 @@ def _task(
     )
 
 
-_REPLAY = "qdt/synthetic/medium-replay-v0"
-_HIDDEN = "qdt/synthetic-hidden/medium-replay-v0"
-_DELAYED = {
-    1: _REPLAY,
+REPLAY = "qdt/synthetic/medium-replay-v0"
+HIDDEN = "qdt/synthetic-hidden/medium-replay-v0"
+DELAYED = {
+    1: REPLAY,
     50: "qdt/synthetic-delayed/medium-replay-v0",
     200: "qdt/synthetic-delayed-200/medium-replay-v0",
 }
+"""The same episodes by the delay of their rewards, in steps."""
 _OFFLINE = ("dt", "q-attention", "q-feedforward", "qdt", "wide-dt", "bc", "bc-10%")
 ABLATION = (
-    *_task("ablation", _REPLAY, _OFFLINE, range(5)),
+    *_task("ablation", REPLAY, _OFFLINE, range(5)),
     *(
         cell
         for seed in range(5)  # by seeds, so that every task soon has one
         for cell in (
-            *_task("ablation", _HIDDEN, _OFFLINE, [seed]),
-            *_task("ablation", _REPLAY, _OFFLINE, [seed], n_data_episodes=20),
-            *_task("ablation", _DELAYED[50], _OFFLINE, [seed]),
+            *_task("ablation", HIDDEN, _OFFLINE, [seed]),
+            *_task("ablation", REPLAY, _OFFLINE, [seed], n_data_episodes=20),
+            *_task("ablation", DELAYED[50], _OFFLINE, [seed]),
             *_task("ablation", "qdt/synthetic/medium-expert-v0", _OFFLINE, [seed]),
             *_task("ablation", "qdt/synthetic/medium-v0", _OFFLINE, [seed]),
             *_task("ablation", "qdt/synthetic/expert-v0", _OFFLINE, [seed]),
             *_task("ablation", "qdt/synthetic/random-v0", _OFFLINE, [seed]),
         )
     ),
-    *_task("ablation", _REPLAY, _OFFLINE, range(5, 10)),
+    *_task("ablation", REPLAY, _OFFLINE, range(5, 10)),
 )
 """The paper's two-by-two ablation and its controls, in the order in which they are run."""
 
 ONLINE = tuple(
-    Cell("online", algorithm, _REPLAY, seed, n_steps)
+    Cell("online", algorithm, REPLAY, seed, n_steps)
     for seed in range(3)
     for algorithm, n_steps in (("PPO", 400_000), ("SAC", 40_000))
 )
 """Agents that may act in the environment, each for about as many minutes as training takes a ``qdt``."""
 
-FOLDED = _task("folded", _REPLAY, ("wide-dt+folded-start",), range(5))
+FOLDED = _task("folded", REPLAY, ("wide-dt+folded-start",), range(5))
 """Is it the parameterisation? A plain transformer that starts as the same function as ABLATION's ``qdt``."""
 
 PLATEAU = tuple(
     cell
-    for dataset in (_REPLAY, _HIDDEN)
+    for dataset in (REPLAY, HIDDEN)
     for cell in _task("plateau", dataset, ("dt", "qdt"), range(2), n_steps=6000)
 )
 """Are 2,000 updates a plateau?"""
@@ -106,15 +107,13 @@ def _sensitivity(seeds: Sequence[int]) -> Iterator[Cell]:
     for seed in seeds:
         for strength in (0.0, 0.1, 0.5, 1.0, 3.0):
             yield from _task(
-                "sensitivity", _REPLAY, ["qdt"], [seed], policy_kwargs={"entanglement_strength": strength}
+                "sensitivity", REPLAY, ["qdt"], [seed], policy_kwargs={"entanglement_strength": strength}
             )
         for n_channels in (1, 2, 4, 8):
-            yield from _task(
-                "sensitivity", _REPLAY, ["qdt"], [seed], policy_kwargs={"n_channels": n_channels}
-            )
-        yield from _task("sensitivity", _REPLAY, ["qdt+wide-entanglement"], [seed])
+            yield from _task("sensitivity", REPLAY, ["qdt"], [seed], policy_kwargs={"n_channels": n_channels})
+        yield from _task("sensitivity", REPLAY, ["qdt+wide-entanglement"], [seed])
         for learning_rate in (1e-4, 9e-4, 3e-3):
-            yield from _task("sensitivity", _REPLAY, ["dt", "qdt"], [seed], learning_rate=learning_rate)
+            yield from _task("sensitivity", REPLAY, ["dt", "qdt"], [seed], learning_rate=learning_rate)
 
 
 SENSITIVITY = tuple(_sensitivity(range(3)))
@@ -133,39 +132,39 @@ def _catastrophe(seeds: Sequence[int]) -> Iterator[Cell]:
             "raw-observations",
             "raw-returns",
         ):
-            yield from _task("catastrophe", _REPLAY, [f"{variant}+{change}"], [seed])
+            yield from _task("catastrophe", REPLAY, [f"{variant}+{change}"], [seed])
         for settings in (
             {"warmup_steps": 0},
             {"max_grad_norm": _UNBOUNDED},
             {"learning_rate": 1e-2},
             {"warmup_steps": 0, "max_grad_norm": _UNBOUNDED, "learning_rate": 1e-2},
         ):
-            yield from _task("catastrophe", _REPLAY, [variant], [seed], **settings)
+            yield from _task("catastrophe", REPLAY, [variant], [seed], **settings)
 
 
 CATASTROPHE = tuple(_catastrophe(range(2)))
 """Which reading of the paper's description makes Q-attention alone fail? Its own runs are the ablation's."""
 
 CREDIT = (
-    *(cell for seed in range(5) for cell in _task("credit", _DELAYED[200], ("dt", "qdt", "wide-dt"), [seed])),
+    *(cell for seed in range(5) for cell in _task("credit", DELAYED[200], ("dt", "qdt", "wide-dt"), [seed])),
     *(
         cell
         for seed in range(3)
         for context_length in (5, 50)
         for delay in (1, 50)
-        for cell in _task("credit", _DELAYED[delay], ("dt", "qdt"), [seed], context_length=context_length)
+        for cell in _task("credit", DELAYED[delay], ("dt", "qdt"), [seed], context_length=context_length)
     ),
     *(
         cell
         for seed in range(3)
         for context_length in (1, 5)
-        for cell in _task("credit", _HIDDEN, ("dt", "qdt"), [seed], context_length=context_length)
+        for cell in _task("credit", HIDDEN, ("dt", "qdt"), [seed], context_length=context_length)
     ),
 )
 """What delayed rewards and a hidden polarity cost; a context of 20 and delays up to 50 are in ABLATION."""
 
 MECHANISM = tuple(
-    Cell("mechanism", variant, _REPLAY, seed, 2000, n_episodes=8, evaluate_at=(1, 50, 100, 250, 500, 1000))
+    Cell("mechanism", variant, REPLAY, seed, 2000, n_episodes=8, evaluate_at=(1, 50, 100, 250, 500, 1000))
     for seed in range(2)
     for variant in ("qdt", "q-feedforward", "q-attention")
 )
@@ -184,6 +183,18 @@ GRIDS: Mapping[str, tuple[Cell, ...]] = MappingProxyType(
         "mechanism": MECHANISM,
     }
 )
+
+
+def ablation_cell(cell: Cell, variant: str | None = None) -> Cell:
+    """Return the ablation's run on a cell's data and of its seed: what others are compared with.
+
+    Args:
+        cell: Of any experiment.
+        variant: The agent; None: the cell's own, without its change.
+    """
+    variant = variant or cell.variant.partition("+")[0]
+    (found,) = _task("ablation", cell.dataset, [variant], [cell.seed], cell.n_data_episodes)
+    return found
 
 
 def find_grid(name: str) -> tuple[Cell, ...]:

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from qdt_rl.errors import ConfigError, InputError
 from qdt_rl.evaluation.statistics import bootstrap_interval, interquartile_mean
-from qdt_rl.experiments.ablation import performance_profile, probability_of_improvement
+from qdt_rl.experiments.reports.panels import performance_profile
+from qdt_rl.experiments.reports.tasks import probability_of_improvement
 
 NUMBERS = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=23)
 

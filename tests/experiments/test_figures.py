@@ -108,8 +108,8 @@ def luminance(colour):
 
 
 def test_colours_are_tols_and_dark_enough_for_white_paper():
-    assert len(set(figures._COLOURS)) == len(figures._COLOURS)
-    assert all(luminance(colour) < 0.6 for colour in figures._COLOURS)
+    assert len(set(figures.COLOURS)) == len(figures.COLOURS)
+    assert all(luminance(colour) < 0.6 for colour in figures.COLOURS)
 
 
 @pytest.mark.parametrize("n_agents", [1, 5, 17])

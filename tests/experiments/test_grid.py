@@ -27,7 +27,8 @@ from qdt_rl.experiments.controls import make_agent_or_control
 from qdt_rl.experiments.grid import run_grid
 from qdt_rl.experiments.grids import GRIDS
 from qdt_rl.experiments.records import append_record, drop_cut_record, read_records
-from qdt_rl.experiments.reports import precision_report, require_complete
+from qdt_rl.experiments.reports.outcomes import Outcomes
+from qdt_rl.experiments.reports.precision import precision_report, require_complete
 from qdt_rl.policy.agent import QDTPolicy
 
 DATASET = "qdt/synthetic/expert-v0"
@@ -241,9 +242,9 @@ def test_the_precision_report_pairs_by_seed():
 
 def test_a_report_refuses_a_gap():
     records = precision_records()
-    require_complete(GRIDS["precision"], records)
+    require_complete(GRIDS["precision"], Outcomes(records))
     with pytest.raises(CheckpointError, match=r"record of this cell is missing; .*variant='qdt'.*seed=4"):
-        require_complete(GRIDS["precision"], records[:-1])
+        require_complete(GRIDS["precision"], Outcomes(records[:-1]))
     records[3]["failed"] = "Traceback"
     with pytest.raises(CheckpointError, match="This cell failed"):
-        require_complete(GRIDS["precision"], records)
+        require_complete(GRIDS["precision"], Outcomes(records))

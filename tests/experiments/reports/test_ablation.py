@@ -8,17 +8,14 @@ import pytest
 from scipy import stats
 
 from qdt_rl.errors import CheckpointError, ConfigError
-from qdt_rl.experiments.ablation import (
-    ablation_report,
-    performance_profile,
-    probability_of_improvement,
-    synergy,
-    tasks,
-)
 from qdt_rl.experiments.cells import Cell
 from qdt_rl.experiments.grids import ABLATION, GRIDS
 from qdt_rl.experiments.records import append_record, records_path
-from qdt_rl.experiments.reports import write_report
+from qdt_rl.experiments.reports.ablation import ablation_page
+from qdt_rl.experiments.reports.outcomes import Outcomes
+from qdt_rl.experiments.reports.panels import performance_profile
+from qdt_rl.experiments.reports.tasks import probability_of_improvement, synergy, tasks
+from qdt_rl.experiments.reports.writing import REPORTS, write_report
 
 AGENTS = ("dt", "q-attention", "q-feedforward", "qdt", "wide-dt")
 LEVELS = {"dt": 0.0, "q-attention": 10.0, "q-feedforward": 20.0, "qdt": 35.0, "wide-dt": 36.0}
@@ -52,33 +49,40 @@ def record(cell):
 RECORDS = [record(cell) for cell in CELLS]
 
 
+def report(records):
+    return ablation_page(CELLS, Outcomes(records)).text
+
+
 def test_the_report_by_hand():
-    lines = ablation_report(CELLS, RECORDS).splitlines()
-    head, rule, dt, *_ = lines[2:]
+    lines = report(RECORDS).splitlines()
+    head, rule, dt, *_ = [line for line in lines if line.startswith("| ")]
     assert head == (
         "| agent | 250 updates | 500 updates | 500 updates, expert's target | normalised | training time |"
     )
     assert rule.count("---") == 6
+    assert "| bound | – | 4000 | – | 2025.0 | – |" in lines
     assert dt == "| `dt` | 0 (0 to 1) | 1 (0 to 2) | 101 (100 to 102) | 25.5 | 1.00 × |"
     assert "| `qdt` | 18 (18 to 18) | 36 (35 to 37) | 136 (135 to 137) | 43.0 | 2.00 × |" in lines
     assert "| `qdt` − `dt` | +35 (+35 to +35) | 1.00 |" in lines
     assert "| `qdt` − `wide-dt` | -1 (-1 to -1) | 0.22 |" in lines  # 2 of 9 pairs win... and 2 tie
     assert "| synergy | +5 (+5 to +5) | – |" in lines  # (35 − 10) − (20 − 0)
+    # 2 more were asked for, and 100 more came.
+    assert "| `dt` | -6 (-7 to -5) | +92 (+91 to +93) | +50.00 (+50.00 to +50.00) |" in lines
 
 
 def test_seeds_that_lack_an_agent_are_left_out_and_counted():
-    (task,) = tasks(CELLS, RECORDS[:-1])
+    (task,) = tasks(CELLS, Outcomes(RECORDS[:-1]))
     assert (task.seeds, task.n_planned) == ([0, 1], 3)
     assert all(len(returns[task.last]) == 2 for returns in task.returns.values())
-    assert "**2 of 3 seeds have been run.**" in ablation_report(CELLS, RECORDS[:-1])
+    assert "**2 of 3 seeds have been run.**" in report(RECORDS[:-1])
     failed = [*RECORDS[:-1], RECORDS[-1] | {"failed": "Traceback"}]
-    assert tasks(CELLS, failed)[0].seeds == [0, 1]
-    assert "**0 of 3 seeds" in ablation_report(CELLS, [])
+    assert tasks(CELLS, Outcomes(failed))[0].seeds == [0, 1]
+    assert "**0 of 3 seeds" in report([])
 
 
 def test_tasks_are_told_apart_by_the_data_used():
     cut = [replace(cell, n_data_episodes=20) for cell in CELLS]
-    names = [task.name for task in tasks([*CELLS, *cut], RECORDS)]
+    names = [task.name for task in tasks([*CELLS, *cut], Outcomes(RECORDS))]
     assert names == ["some/data-v0", "some/data-v0, 20 episodes"]
 
 
@@ -104,6 +108,7 @@ def test_synergy_is_zero_when_the_gains_add_up():
 @pytest.fixture
 def grid(monkeypatch, tmp_path):
     monkeypatch.setattr("qdt_rl.experiments.grids.GRIDS", {"test": tuple(CELLS)})
+    monkeypatch.setattr("qdt_rl.experiments.reports.writing.REPORTS", {"test": REPORTS["ablation"]})
     return tmp_path
 
 
@@ -112,12 +117,14 @@ def test_a_report_is_written_whole_and_the_same_records_give_the_same_bytes(grid
         append_record(records_path(grid, "test"), entry)
     written = write_report("test", grid)
     names = {path.name for path in written}
-    figures = {f"test-{kind}.{suffix}" for kind in ("curves", "profiles") for suffix in ("png", "svg")}
+    figures = {
+        f"test-{kind}.{suffix}" for kind in ("curves", "profiles", "requested") for suffix in ("png", "svg")
+    }
     assert names == {"test.md", "test.html"} | figures
     first = {path: path.read_bytes() for path in written}
     page = first[grid / "test.html"].decode()
     assert "<table>" in page
-    assert page.count('src="data:image/png;base64,') == 2
+    assert page.count('src="data:image/png;base64,') == 3
     assert not re.search(r"https?://", page)
     write_report("test", grid)
     assert {path: path.read_bytes() for path in written} == first
@@ -128,6 +135,10 @@ def test_a_report_of_nothing_and_an_unknown_experiment_are_refused(grid):
         write_report("test", grid)
     with pytest.raises(ConfigError, match=r"Unknown experiment 'other'; the experiments are test\."):
         write_report("other", grid)
+
+
+def test_every_experiment_has_a_report():
+    assert set(REPORTS) == set(GRIDS)
 
 
 def test_the_grids_are_what_the_rule_says():

@@ -1,0 +1,104 @@
+"""What the ablation's records say: returns, differences, synergy, and what is achieved of what is asked."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from qdt_rl.experiments.cells import Cell
+from qdt_rl.experiments.grids import ONLINE
+from qdt_rl.experiments.reports.online import bounds, online_rows
+from qdt_rl.experiments.reports.outcomes import Array, Outcomes
+from qdt_rl.experiments.reports.page import Page, Panel, mean_and_interval, table
+from qdt_rl.experiments.reports.panels import Curves, Profiles
+from qdt_rl.experiments.reports.sceptic import expected_by_chance, sceptic_table
+from qdt_rl.experiments.reports.tasks import Task, contrasts, improvements, tasks
+
+
+def ablation_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
+    """Return what is missing, and for each task returns, differences, synergy, and what the sceptic says."""
+    all_tasks = tasks(cells, outcomes)
+    text = "\n".join(part for task in all_tasks for part in _parts(task, outcomes))
+    shown = [task for task in all_tasks if task.seeds]
+    return Page(f"{text}\n{expected_by_chance(shown)}", _figures(shown) if shown else {})
+
+
+def _parts(task: Task, outcomes: Outcomes) -> Iterator[str]:
+    yield f"### {task.name}\n"
+    if len(task.seeds) < task.n_planned:
+        yield f"**{len(task.seeds)} of {task.n_planned} seeds have been run.**\n"
+    yield outcomes.shortfall(task.cells)
+    if not task.seeds:
+        return
+    yield _returns(task, outcomes)
+    yield _differences(task)
+    if "expert" in task.targets:
+        yield _requested(task)
+    yield sceptic_table(task)
+
+
+def _returns(task: Task, outcomes: Outcomes) -> str:
+    heads = [
+        f"{m.n_updates:,} updates" + (", expert's target" * (m.target == "expert")) for m in task.moments
+    ]
+    unit = task.seconds.get("dt", float("nan"))
+    rows = [
+        [
+            f"`{agent}`",
+            *(mean_and_interval(returns[moment]) for moment in task.moments),
+            f"{task.normalized[agent].mean():.1f}",
+            f"{task.seconds[agent] / unit:.2f} ×",
+        ]
+        for agent, returns in task.returns.items()
+    ]
+    last, n_moments = task.moments.index(task.last), len(task.moments)
+    for name, mean, score, seconds in [*online_rows(ONLINE, task, outcomes), *bounds(task.references)]:
+        row = ["–"] * n_moments
+        row[last] = mean
+        rows.append([name, *row, score, "–" if seconds is None else f"{seconds / unit:.2f} ×"])
+    return table(["agent", *heads, "normalised", "training time"], rows)
+
+
+def _differences(task: Task) -> str:
+    final = task.at(task.last)
+    improved = {pair: f"{value:.2f}" for pair, value in improvements(final).items()}
+    rows = [
+        [name, mean_and_interval(difference, signed=True), improved.get(name, "–")]
+        for name, difference in contrasts(final).items()
+    ]
+    return table(["at the end, asked for the data's best", "difference", "probability of improvement"], rows)
+
+
+def _requested(task: Task) -> str:
+    """Return what was achieved less what was asked for, and what a further unit that is asked for brings."""
+    best, expert = task.targets["data"], task.targets["expert"]
+    rows = []
+    for agent, returns in task.returns.items():
+        first, second = returns[task.last], returns[task.last._replace(target="expert")]
+        follows = (second - first) / (expert - best)
+        errors = (mean_and_interval(first - best, True), mean_and_interval(second - expert, True))
+        rows.append([f"`{agent}`", *errors, mean_and_interval(follows, True, digits=2)])
+    heads = [f"asked for {best:,.0f}", f"asked for {expert:,.0f}", "return for each unit more asked for"]
+    return table(["at the end, achieved − asked for", *heads], rows)
+
+
+def _figures(shown: Sequence[Task]) -> Mapping[str, Sequence[Panel]]:
+    return {
+        "curves": [_learning_curves(task) for task in shown],
+        "profiles": [Profiles(task.name, task.normalized) for task in shown],
+        "requested": [_achieved(task) for task in shown if "expert" in task.targets],
+    }
+
+
+def _learning_curves(task: Task) -> Curves:
+    lines: dict[str, dict[float, Array]] = {
+        agent: {moment.n_updates: values for moment, values in returns.items() if moment.target == "data"}
+        for agent, returns in task.returns.items()
+    }
+    return Curves(task.name, "updates", "return", lines, log_x=True)
+
+
+def _achieved(task: Task) -> Curves:
+    lines = {
+        agent: {task.targets[name]: returns[task.last._replace(target=name)] for name in ("data", "expert")}
+        for agent, returns in task.returns.items()
+    }
+    lines = {agent: dict(sorted(line.items())) for agent, line in lines.items()}
+    return Curves(task.name, "asked for", "achieved return", lines, identity=True)

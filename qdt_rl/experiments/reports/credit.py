@@ -1,0 +1,135 @@
+"""What delayed rewards cost, and what a context is worth where the polarity of the actuators is hidden."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from qdt_rl.config import ModelConfig
+from qdt_rl.experiments.cells import Cell
+from qdt_rl.experiments.grids import ABLATION, DELAYED, HIDDEN
+from qdt_rl.experiments.reports.outcomes import Array, Group, Outcomes, by_seed, settings_of
+from qdt_rl.experiments.reports.page import Page, Panel, mean_and_interval, table
+from qdt_rl.experiments.reports.panels import Curves
+
+_DELAY_OF = {dataset: delay for delay, dataset in DELAYED.items()}
+_WITH_CONTEXT = ("dt", "qdt", "wide-dt")
+_WITHOUT = ("bc", "bc-10%")
+_DELAYS_HEADER = ["context", "agent", "delay", "seeds", "undelayed", "delayed", "difference", "score kept"]
+_HIDDEN_HEADER = ["agent", "context", "seeds", "return", "difference from `bc`", "normalised"]
+
+
+class Condition(NamedTuple):
+    """What the runs of a group share."""
+
+    dataset: str
+    context_length: int
+    agent: str
+
+
+def conditions(cells: Sequence[Cell]) -> dict[Condition, dict[int, Cell]]:
+    """Return the runs of each condition; with the usual context and short delays they are the ablation's."""
+    datasets = {*DELAYED.values(), HIDDEN}
+    agents = (*_WITH_CONTEXT, *_WITHOUT)
+    usual = (
+        cell
+        for cell in ABLATION
+        if cell.dataset in datasets and not cell.n_data_episodes and cell.variant in agents
+    )
+    return by_seed([*cells, *usual], _condition)
+
+
+def _condition(cell: Cell) -> Condition:
+    context_length = settings_of(cell).get("context_length", ModelConfig.context_length)
+    return Condition(cell.dataset, context_length if cell.variant in _WITH_CONTEXT else 1, cell.variant)
+
+
+def credit_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
+    """Return what agents keep of their undelayed return, and their returns with a hidden polarity."""
+    groups = conditions(cells)
+    delays = table(_DELAYS_HEADER, _delay_rows(groups, outcomes))
+    hidden = table(_HIDDEN_HEADER, _hidden_rows(groups, outcomes))
+    shortfall = outcomes.shortfall(cell for group in groups.values() for cell in group.values())
+    text = (
+        f"{shortfall}\n### Delayed rewards\n\nThe score kept is the mean score of the delayed runs over that "
+        "of the undelayed ones of the same seeds; the score is 0 for random actions, 100 for the expert.\n\n"
+        f"{delays}\n### Hidden polarity\n\n{hidden}"
+    )
+    found = {**_delay_panels(groups, outcomes), **_hidden_panel(groups, outcomes)}
+    return Page(text, found)
+
+
+def _delay_rows(groups: Mapping[Condition, Group], outcomes: Outcomes) -> Iterator[list[str]]:
+    for condition, group in sorted(groups.items(), key=lambda item: (item[0][1:], _delay(item[0]))):
+        undelayed = groups.get(condition._replace(dataset=DELAYED[1]), {})
+        planned = group.keys() & undelayed.keys()
+        if condition.agent in _WITHOUT or _delay(condition) == 1 or not planned:
+            continue
+        seeds = outcomes.finished(group, undelayed)
+        before, after = outcomes.returns(undelayed, seeds), outcomes.returns(group, seeds)
+        yield [
+            str(condition.context_length),
+            f"`{condition.agent}`",
+            str(_delay(condition)),
+            f"{len(seeds)} of {len(planned)}",
+            *(mean_and_interval(returns) for returns in (before, after)),
+            mean_and_interval(after - before, signed=True),
+            _kept(group, undelayed, seeds, outcomes),
+        ]
+
+
+def _kept(group: Group, undelayed: Group, seeds: Sequence[int], outcomes: Outcomes) -> str:
+    if not seeds:
+        return "–"
+    return f"{outcomes.scores(group, seeds).mean() / outcomes.scores(undelayed, seeds).mean():.0%}"
+
+
+def _hidden_rows(groups: Mapping[Condition, Group], outcomes: Outcomes) -> Iterator[list[str]]:
+    memoryless = groups[Condition(HIDDEN, 1, "bc")]
+    for condition, group in sorted(groups.items(), key=lambda item: (item[0].agent, item[0].context_length)):
+        if condition.dataset != HIDDEN:
+            continue
+        seeds = outcomes.finished(group, memoryless)
+        returns = outcomes.returns(group, seeds)
+        difference = mean_and_interval(returns - outcomes.returns(memoryless, seeds), signed=True)
+        yield [
+            f"`{condition.agent}`",
+            str(condition.context_length) if condition.agent in _WITH_CONTEXT else "none",
+            f"{len(seeds)} of {len(group.keys() & memoryless.keys())}",
+            mean_and_interval(returns),
+            difference if condition.agent != "bc" else "–",
+            f"{outcomes.scores(group, seeds).mean():.1f}" if seeds else "–",
+        ]
+
+
+def _delay_panels(groups: Mapping[Condition, Group], outcomes: Outcomes) -> dict[str, list[Panel]]:
+    """Draw the return against the delay, a panel a context, of all seeds that have been run."""
+    panels: list[Panel] = []
+    for context_length in sorted({condition.context_length for condition in groups}):
+        lines: dict[str, dict[float, Array]] = {
+            agent: {
+                delay: outcomes.returns(group, outcomes.finished(group))
+                for delay, dataset in DELAYED.items()
+                if outcomes.finished(group := groups.get(Condition(dataset, context_length, agent), {}))
+            }
+            for agent in _WITH_CONTEXT
+        }
+        lines = {agent: line for agent, line in lines.items() if line}
+        title = f"context of {context_length}"
+        if lines:
+            panels.append(Curves(title, "delay of the reward, steps", "return at the end", lines, log_x=True))
+    return {"delays": panels} if panels else {}
+
+
+def _hidden_panel(groups: Mapping[Condition, Group], outcomes: Outcomes) -> dict[str, list[Panel]]:
+    """Draw the return against the context, and what agents without one reach."""
+    lines: dict[str, dict[float, Array]] = {}
+    for condition, group in sorted(groups.items()):
+        if condition.dataset == HIDDEN and (seeds := outcomes.finished(group)):
+            returns = outcomes.returns(group, seeds)
+            lines.setdefault(condition.agent, {})[condition.context_length] = returns
+    levels = {agent: lines.pop(agent)[1].mean() for agent in _WITHOUT if agent in lines}
+    panel = Curves("hidden polarity", "context, timesteps", "return at the end", lines, levels=levels)
+    return {"hidden": [panel]} if lines else {}
+
+
+def _delay(condition: Condition) -> int:
+    return _DELAY_OF.get(condition.dataset, 1)

@@ -1,0 +1,158 @@
+"""What goes on inside over training, with and without entanglement."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from qdt_rl.config import TrainConfig
+from qdt_rl.experiments.cells import Cell
+from qdt_rl.experiments.reports.outcomes import Array, Group, Outcomes, by_seed, in_ablation
+from qdt_rl.experiments.reports.page import Page, Panel, table
+from qdt_rl.experiments.reports.panels import Curves
+
+_INTRODUCTION = """\
+The similarity of channels is the mean linear CKA of two channels' outputs on the same tokens: 1, the same up
+to rotation and scale; 0, nothing in common. Weights are softmax(θ), which starts at 1/3 each. Singular values
+are those of the output projection as it acts: W_O (I + α W_E) with entanglement, W_O without. Means over
+seeds, first → last measurement.
+"""
+_HEADER = [
+    "agent",
+    "block",
+    "seeds",
+    "channel similarity",
+    "weights",
+    "norm of α W_E",
+    "largest singular value",
+]
+_RANKS = ("largest", "middle", "smallest")
+
+Measure = Callable[[Mapping[str, Any]], float | None]
+"""Picks a number out of one measurement of a model, or None where the model has no such part."""
+
+
+def mechanism_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
+    """Return what was measured first and last, and figures of what was measured between."""
+    groups = by_seed(cells, lambda cell: cell.variant)
+    dt: Group = in_ablation(next(iter(groups.values())), "dt")
+    shortfall = outcomes.shortfall(cell for group in [*groups.values(), dt] for cell in group.values())
+    found = [record for group in groups.values() for record in _records(group, outcomes)]
+    n_blocks = max((len(record["mechanism"][0]["singular_values"]) for record in found), default=0)
+    rows = (
+        _row(agent, group, block, outcomes) for agent, group in groups.items() for block in range(n_blocks)
+    )
+    text = f"{_INTRODUCTION}\n{shortfall}\n{table(_HEADER, rows)}"
+    return Page(text, _figures({"dt": dt, **groups}, n_blocks, outcomes))
+
+
+def over_training(group: Group, outcomes: Outcomes, measure: Measure) -> dict[float, Array]:
+    """Return a measure by updates, a value a seed; empty where the model has no such part."""
+    by_update: dict[float, list[float]] = {}
+    for record in _records(group, outcomes):
+        for entry in record["mechanism"]:
+            value = measure(entry)
+            if value is not None:
+                by_update.setdefault(entry["n_updates"], []).append(value)
+    return {n_updates: np.array(values) for n_updates, values in sorted(by_update.items())}
+
+
+def _records(group: Group, outcomes: Outcomes) -> list[Mapping[str, Any]]:
+    records = [outcomes.record(group[seed]) for seed in outcomes.finished(group)]
+    return [record for record in records if record.get("mechanism")]
+
+
+def similarity(block: int) -> Measure:
+    """Measure the mean CKA of a block's channels."""
+    return lambda entry: entry["channel_similarity"][block] if entry["channel_similarity"] else None
+
+
+def weight(block: int, rank: int) -> Measure:
+    """Measure a block's interference weight of a rank, 0 for the largest: channels have no order."""
+    return lambda entry: (
+        sorted(entry["interference_weights"][block], reverse=True)[rank]
+        if entry["interference_weights"]
+        else None
+    )
+
+
+def norm(block: int) -> Measure:
+    """Measure the spectral norm of a block's α W_E."""
+    return lambda entry: entry["entanglement_norm"][block]
+
+
+def singular_value(block: int, index: int) -> Measure:
+    """Measure one of the singular values that were kept of a block, 0 for the largest."""
+    return lambda entry: entry["singular_values"][block][index]
+
+
+def _row(agent: str, group: Group, block: int, outcomes: Outcomes) -> list[str]:
+    measures = (similarity(block), norm(block), singular_value(block, 0))
+    alike, entangled, largest = (
+        _first_and_last(over_training(group, outcomes, measure)) for measure in measures
+    )
+    lines = [over_training(group, outcomes, weight(block, rank)) for rank in range(len(_RANKS))]
+    weights = " / ".join(f"{list(line.values())[-1].mean():.4f}" for line in lines if line) or "–"
+    count = f"{len(outcomes.finished(group))} of {len(group)}"
+    return [f"`{agent}`", str(block + 1), count, alike, weights, entangled, largest]
+
+
+def _first_and_last(line: Mapping[float, Array]) -> str:
+    if not line:
+        return "–"
+    first, last = [line[n_updates] for n_updates in (min(line), max(line))]
+    return f"{first.mean():.3f} → {last.mean():.3f}"
+
+
+def _figures(groups: Mapping[str, Group], n_blocks: int, outcomes: Outcomes) -> dict[str, Sequence[Panel]]:
+    blocks = range(n_blocks)
+    traces = [_traces(groups, name, outcomes) for name in ("gradient_norm", "loss")]
+    figures: dict[str, Sequence[Panel]] = {
+        "similarity": [_by_agent(groups, f"block {b + 1}", similarity(b), outcomes) for b in blocks],
+        "weights": [_weights(groups, b, outcomes) for b in blocks],
+        "spectrum": [_spectrum(groups, b, outcomes) for b in blocks],
+        "traces": [trace for trace in traces if trace.lines],
+    }
+    return {name: panels for name, panels in figures.items() if panels}
+
+
+def _by_agent(groups: Mapping[str, Group], title: str, measure: Measure, outcomes: Outcomes) -> Curves:
+    lines = {agent: over_training(group, outcomes, measure) for agent, group in groups.items()}
+    lines = {agent: line for agent, line in lines.items() if line}
+    return Curves(title, "updates", "similarity of channels (CKA)", lines, log_x=True)
+
+
+def _weights(groups: Mapping[str, Group], block: int, outcomes: Outcomes) -> Curves:
+    lines = {
+        f"{agent}, {name}": line
+        for agent, group in groups.items()
+        for rank, name in enumerate(_RANKS)
+        if (line := over_training(group, outcomes, weight(block, rank)))
+    }
+    return Curves(f"block {block + 1}", "updates", "interference weights", lines, log_x=True)
+
+
+def _spectrum(groups: Mapping[str, Group], block: int, outcomes: Outcomes) -> Curves:
+    """Draw the singular values that were kept, from the largest to the smallest, at the end."""
+    lines: dict[str, dict[float, Array]] = {}
+    for agent, group in groups.items():
+        found = _records(group, outcomes)
+        n_values = len(found[0]["mechanism"][0]["singular_values"][block]) if found else 0
+        for index in range(n_values):
+            line = over_training(group, outcomes, singular_value(block, index))
+            lines.setdefault(f"{agent}, {min(line):,} updates", {})[index + 1] = line[min(line)]
+            lines.setdefault(f"{agent}, {max(line):,} updates", {})[index + 1] = line[max(line)]
+    label = "singular values kept, the largest first"
+    return Curves(f"block {block + 1}", label, "singular value of the output projection", lines)
+
+
+def _traces(groups: Mapping[str, Group], name: str, outcomes: Outcomes) -> Curves:
+    """Draw what every tenth update has recorded; DT's runs are the ablation's, of the same seeds."""
+    lines = {
+        agent: outcomes.trace(group, outcomes.finished(group), name)
+        for agent, group in groups.items()
+        if outcomes.finished(group)
+    }
+    label = f"{name.replace('_', ' ')}, mean of 100 updates"
+    levels = {"clipped at": TrainConfig.max_grad_norm} if name == "gradient_norm" else {}
+    return Curves(name.replace("_", " "), "updates", label, lines, log_y=True, levels=levels, as_band=True)

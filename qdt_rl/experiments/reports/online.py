@@ -1,0 +1,80 @@
+"""Agents that learn in the environment, beside random actions, the expert and what no return can exceed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from qdt_rl.experiments.cells import ONLINE as ONLINE_AGENTS
+from qdt_rl.experiments.cells import Cell
+from qdt_rl.experiments.reports.outcomes import Group, Outcomes, by_seed, in_ablation
+from qdt_rl.experiments.reports.page import Page, mean_and_interval, table
+from qdt_rl.experiments.reports.panels import Rows
+from qdt_rl.experiments.reports.tasks import Task
+
+BOUND = 4000.0
+"""No return of the synthetic environments can exceed it: at most 4 a step, 1,000 steps."""
+
+Beside = tuple[str, str, str, float | None]
+"""A name, a return, a normalised score, and seconds of training."""
+
+_OFFLINE = ("dt", "qdt", "bc-10%")
+
+
+def online_rows(online: Sequence[Cell], task: Task, outcomes: Outcomes) -> Iterator[Beside]:
+    """Yield a row for each online agent that learns in the environment of a task."""
+    same = [cell for cell in online if _environment(cell.dataset) == _environment(task.cells[0].dataset)]
+    for name, group in by_seed(same, lambda cell: cell.variant).items():
+        seeds = outcomes.finished(group)
+        label = f"`{name}`, online, {len(seeds)} of {len(group)} seeds"
+        mean, score, _ = _measures(group, seeds, outcomes)
+        yield label, mean, score, float(np.median(outcomes.seconds(group, seeds))) if seeds else None
+
+
+def bounds(references: tuple[float, float]) -> Iterator[Beside]:
+    """Yield the rows of random actions, of the expert, and of the bound."""
+    low, high = references
+    for name, value in (("random actions", low), ("expert", high), ("bound", BOUND)):
+        yield name, f"{value:.0f}", f"{100 * (value - low) / (high - low):.1f}", None
+
+
+def online_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
+    """Return the online agents' returns, beside those of offline agents of the same seeds."""
+    groups: dict[str, Group] = dict(by_seed(cells, lambda cell: cell.variant))
+    groups |= {agent: in_ablation(next(iter(groups.values())), agent) for agent in _OFFLINE}
+    rows, returns = [], {}
+    for agent, group in groups.items():
+        seeds = outcomes.finished(group)
+        if seeds:
+            returns[agent] = outcomes.returns(group, seeds)
+        steps = next(iter(group.values())).n_steps
+        row = [f"`{agent}`", f"{steps:,} " + ("steps" if agent in ONLINE_AGENTS else "updates")]
+        rows.append([*row, f"{len(seeds)} of {len(group)}", *_measures(group, seeds, outcomes)])
+    references = _references(groups, outcomes)
+    rows += [[name, "–", "–", mean, score, "–"] for name, mean, score, _ in bounds(references)]
+    text = outcomes.shortfall(cell for group in groups.values() for cell in group.values())
+    text += "\n" + table(["agent", "trained", "seeds", "return", "normalised", "minutes"], rows)
+    levels = {"random actions": references[0], "expert": references[1]}
+    panel = Rows(cells[0].dataset, "return", returns, levels)
+    return Page(f"{text}\nThe bound: 4 a step, 1,000 steps.\n", {"returns": [panel]} if returns else {})
+
+
+def _measures(group: Group, seeds: Sequence[int], outcomes: Outcomes) -> list[str]:
+    if not seeds:
+        return ["–", "–", "–"]
+    minutes = float(np.median(outcomes.seconds(group, seeds))) / 60
+    scores = outcomes.scores(group, seeds)
+    return [mean_and_interval(outcomes.returns(group, seeds)), f"{scores.mean():.1f}", f"{minutes:.1f}"]
+
+
+def _references(groups: Mapping[str, Group], outcomes: Outcomes) -> tuple[float, float]:
+    """Return the returns of random actions and of the expert, which every record knows."""
+    for group in groups.values():
+        for seed in outcomes.finished(group):
+            low, high = outcomes.record(group[seed])["reference_scores"]
+            return low, high
+    return float("nan"), float("nan")
+
+
+def _environment(dataset: str) -> str:
+    """Return the part of a dataset's id that names its environment."""
+    return dataset.rpartition("/")[0]

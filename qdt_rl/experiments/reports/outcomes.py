@@ -1,0 +1,167 @@
+"""What came of runs: records looked up by cell, and the numbers that are in them."""
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import numpy as np
+from jaxtyping import Float64
+
+from qdt_rl.errors import CheckpointError
+from qdt_rl.experiments.cells import Cell
+from qdt_rl.experiments.grids import ablation_cell
+
+Records = Sequence[Mapping[str, Any]]
+Array = Float64[np.ndarray, " seeds"]
+Group = Mapping[int, Cell]
+"""One cell for each seed, that differ in nothing else."""
+
+K = TypeVar("K", bound=Hashable)
+_PER_POINT = 10  # entries of a trace in one mean: 100 updates
+
+
+class Moment(NamedTuple):
+    """When an agent is judged, and by which target: ``"data"``, the best return there, or ``"expert"``."""
+
+    n_updates: int
+    target: Literal["data", "expert"] = "data"
+
+
+class Outcomes:
+    """The records of one or several experiments.
+
+    Seeds that lack a run which a comparison needs are left out of it by ``finished``; ``shortfall`` tells of
+    them. A run that diverged is judged, from then on, by the weights before it did.
+
+    Args:
+        records: One for each cell.
+    """
+
+    def __init__(self, records: Records) -> None:
+        self._by_key = {record["key"]: record for record in records}
+
+    def state(self, cell: Cell) -> Literal["missing", "failed", "diverged", "done"]:
+        """Return what became of a cell."""
+        record = self._by_key.get(cell.key())
+        if record is None:
+            return "missing"
+        if record["failed"]:
+            return "failed"
+        return "diverged" if record.get("diverged") else "done"
+
+    def record(self, cell: Cell) -> Mapping[str, Any]:
+        """Return a cell's record."""
+        return self._by_key[cell.key()]
+
+    def finished(self, *groups: Group) -> list[int]:
+        """Return the seeds of which every group has a run, in order."""
+        shared = set.intersection(
+            *({seed for seed in group if self._is_run(group[seed])} for group in groups)
+        )
+        return sorted(shared)
+
+    def returns(self, group: Group, seeds: Iterable[int], moment: Moment | None = None) -> Array:
+        """Return the mean return of each seed; at the end, asked for the data's best, unless stated."""
+        return np.array([self._mean_return(group[seed], moment) for seed in seeds])
+
+    def scores(self, group: Group, seeds: Sequence[int]) -> Array:
+        """Return the score of each seed at the end: 0 for random actions, 100 for the expert."""
+        references = [self.record(group[seed])["reference_scores"] for seed in seeds]
+        low, high = np.array(references, dtype=float).reshape(-1, 2).T
+        scores: Array = 100 * (self.returns(group, seeds) - low) / (high - low)
+        return scores
+
+    def seconds(self, group: Group, seeds: Iterable[int]) -> Array:
+        """Return each seed's time of training."""
+        return np.array([self.record(group[seed])["train_seconds"] for seed in seeds], dtype=float)
+
+    def trace(self, group: Group, seeds: Iterable[int], name: str) -> dict[float, Array]:
+        """Return means over 100 updates, by the last of these, of what every tenth update has recorded.
+
+        Args:
+            group: Of cells.
+            seeds: Those to look at; where one has diverged, the others go on.
+            name: ``"loss"`` or ``"gradient_norm"``, before clipping.
+        """
+        by_update: dict[float, list[float]] = {}
+        for seed in seeds:
+            record = self.record(group[seed])
+            values = np.array(record[name], dtype=float)
+            means = values[: len(values) // _PER_POINT * _PER_POINT].reshape(-1, _PER_POINT).mean(axis=1)
+            for i, mean in enumerate(means, start=1):
+                by_update.setdefault(i * _PER_POINT * record["trace_interval"], []).append(mean)
+        return {n_updates: np.array(means) for n_updates, means in by_update.items()}
+
+    def shortfall(self, cells: Iterable[Cell]) -> str:
+        """Return Markdown that counts the missing runs, and names those that failed or diverged."""
+        distinct = {cell.key(): cell for cell in cells}.values()
+        missing = sum(self.state(cell) == "missing" for cell in distinct)
+        lines = [f"**{missing} of {len(distinct)} runs are missing.**\n"] if missing else []
+        lines += [f"- {line}" for cell in distinct for line in self._misfortune(cell)]
+        return "\n".join([*lines, ""]) if lines else ""
+
+    def _misfortune(self, cell: Cell) -> Iterator[str]:
+        state = self.state(cell)
+        if state == "failed":
+            last_line = self.record(cell)["failed"].strip().splitlines()[-1].replace("`", "'")
+            yield f"failed: {describe(cell)}: `{last_line}`"
+        if state == "diverged":
+            yield f"diverged: {describe(cell)}: {self.record(cell)['diverged'].partition(':')[0]}"
+
+    def _is_run(self, cell: Cell) -> bool:
+        return self.state(cell) in ("diverged", "done")
+
+    def _mean_return(self, cell: Cell, moment: Moment | None) -> float:
+        n_updates, target = moment or Moment(cell.n_steps)
+        evaluations = self.record(cell)["evaluations"]
+        best_in_data = evaluations[0]["target_return"]
+        judged = [
+            evaluation
+            for evaluation in evaluations
+            if evaluation["n_updates"] <= n_updates
+            and (evaluation["target_return"] == best_in_data) == (target == "data")
+        ]
+        if not judged:
+            raise CheckpointError(f"The record of this cell has no evaluation at {moment}: {cell}")
+        newest = max(judged, key=lambda evaluation: evaluation["n_updates"])  # of equals the first
+        return float(np.mean(newest["returns"]))
+
+
+def by_seed(cells: Iterable[Cell], key: Callable[[Cell], K]) -> dict[K, dict[int, Cell]]:
+    """Sort cells into groups, in the order in which they come."""
+    groups: dict[K, dict[int, Cell]] = {}
+    for cell in cells:
+        groups.setdefault(key(cell), {})[cell.seed] = cell
+    return groups
+
+
+def learning_curve(
+    group: Group, outcomes: Outcomes, seeds: Sequence[int] | None = None
+) -> dict[float, Array]:
+    """Return the returns by updates, asked for the data's best, of the seeds that are named or were run."""
+    seeds = outcomes.finished(group) if seeds is None else seeds
+    (cell, *_) = group.values()
+    moments = [Moment(n_updates) for n_updates in sorted({*cell.evaluate_at, cell.n_steps})]
+    return {moment.n_updates: outcomes.returns(group, seeds, moment) for moment in moments} if seeds else {}
+
+
+def in_ablation(group: Group, variant: str | None = None) -> dict[int, Cell]:
+    """Return the ablation's runs on the data and of the seeds of a group; see ``ablation_cell``."""
+    return {seed: ablation_cell(cell, variant) for seed, cell in group.items()}
+
+
+def settings_of(cell: Cell) -> dict[str, Any]:
+    """Return a cell's settings, the model's among them."""
+    settings = dict(cell.settings)
+    of_model: dict[str, Any] = settings.pop("policy_kwargs", {})
+    return settings | of_model
+
+
+def task_name(cell: Cell) -> str:
+    """Return the dataset, and how many of its episodes are used if not all."""
+    return cell.dataset + (f", {cell.n_data_episodes} episodes" if cell.n_data_episodes else "")
+
+
+def describe(cell: Cell) -> str:
+    """Return a cell's agent, settings, task and seed, for people to read."""
+    settings = [f"{name} = {value}" for name, value in settings_of(cell).items()]
+    return ", ".join([f"`{cell.variant}`", *settings, task_name(cell), f"seed {cell.seed}"])

@@ -1,0 +1,49 @@
+"""A page of an experiment: its text, and the panels of its figures."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from qdt_rl.evaluation.statistics import bootstrap_interval
+from qdt_rl.experiments.reports.outcomes import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+class Panel(Protocol):
+    """What can be drawn."""
+
+    def draw(self, axes: "Axes") -> None:
+        """Draw on empty axes."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """What an experiment's records say.
+
+    Attributes:
+        text: Markdown.
+        figures: By name, the panels of each.
+    """
+
+    text: str
+    figures: Mapping[str, Sequence[Panel]] = field(default_factory=dict)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table, the first column to the left and the others to the right."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def mean_and_interval(values: Array, signed: bool = False, digits: int = 0) -> str:
+    """Return the mean and its 95 % bootstrap interval over seeds; a dash if there are none."""
+    if not len(values):
+        return "–"
+    shown = f"{'+' if signed else ''}.{digits}f"
+    low, high = bootstrap_interval(values)
+    interval = "" if np.isnan(low) else f" ({low:{shown}} to {high:{shown}})"
+    return f"{values.mean():{shown}}{interval}"

@@ -1,0 +1,84 @@
+"""What a sceptic asks of a conclusion: does it stand when it is looked at in another way?"""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from qdt_rl.evaluation.statistics import Statistic, bootstrap_interval
+from qdt_rl.experiments.reports.outcomes import Array
+from qdt_rl.experiments.reports.page import table
+from qdt_rl.experiments.reports.tasks import Task, contrasts
+
+Conclusion = Literal["+", "−", "open"]
+
+
+def conclude(differences: Array, statistic: Statistic = "mean") -> Conclusion:
+    """Return the sign of a difference whose 95 % bootstrap interval over seeds excludes zero, or "open"."""
+    return _sign(*bootstrap_interval(differences, statistic))
+
+
+def conclude_by_t(differences: Array) -> Conclusion:
+    """Return the same by Student's interval, which is wider where seeds are few."""
+    if len(differences) < 2:
+        return "open"
+    mean, error = differences.mean(), differences.std(ddof=1) / np.sqrt(len(differences))
+    reach = stats.t.ppf(0.975, len(differences) - 1) * error
+    return _sign(mean - reach, mean + reach)
+
+
+def leave_one_out(differences: Array) -> list[Conclusion]:
+    """Return the conclusion without the first seed, without the second, and so on."""
+    if len(differences) < 2:
+        return []
+    return [conclude(np.delete(differences, i)) for i in range(len(differences))]
+
+
+def sceptic_table(task: Task) -> str:
+    """Return a table of a task's conclusions, and of what becomes of each when it is looked at otherwise."""
+    other = [moment for moment in task.moments if moment != task.last]
+    heads = [
+        "expert's target" if moment.target == "expert" else f"{moment.n_updates:,} updates"
+        for moment in other
+    ]
+    rows = []
+    for name, differences in contrasts(task.at(task.last)).items():
+        conclusion = conclude(differences)
+        views = [conclude(differences, "iqm"), conclude_by_t(differences)]
+        views += [conclude(contrasts(task.at(moment))[name]) for moment in other]
+        marked = [_marked(view, conclusion) for view in views]
+        rows.append([name, conclusion, _left_out(leave_one_out(differences), conclusion), *marked])
+    return table(["the sceptic", "conclusion", "without one seed", "IQM", "Student's t", *heads], rows)
+
+
+def expected_by_chance(all_tasks: Sequence[Task]) -> str:
+    """Return a sentence that says how many conclusions there are, and how to read the sceptic's tables."""
+    conclusions = [conclude(d) for task in all_tasks for d in contrasts(task.at(task.last)).values()]
+    drawn = sum(conclusion != "open" for conclusion in conclusions)
+    return (
+        "In the sceptic's tables `+` and `−` are the sign of a difference whose 95 % interval excludes zero, "
+        '"open" one whose interval does not, or of which there is a single seed; what differs from the '
+        f"conclusion is **bold**. Of {len(conclusions)} intervals {drawn} exclude zero; of as many true "
+        f"zeros about {0.05 * len(conclusions):.1f} would, and more where seeds are few.\n"
+    )
+
+
+def _left_out(conclusions: Sequence[Conclusion], conclusion: Conclusion) -> str:
+    same = conclusions.count(conclusion)
+    parts = [f"{same} of {len(conclusions)} the same", *_others(conclusions, conclusion)]
+    return ", ".join(parts) if conclusions else "–"
+
+
+def _others(conclusions: Sequence[Conclusion], conclusion: Conclusion) -> Iterator[str]:
+    for other in ("+", "−", "open"):
+        if other != conclusion and other in conclusions:
+            yield f"**{list(conclusions).count(other)} {other}**"
+
+
+def _marked(view: Conclusion, conclusion: Conclusion) -> str:
+    return view if view == conclusion else f"**{view}**"
+
+
+def _sign(low: float, high: float) -> Conclusion:
+    return "+" if low > 0 else "−" if high < 0 else "open"

@@ -1,0 +1,87 @@
+"""What one factor at a time does to the return at the end."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from qdt_rl.config import ModelConfig, TrainConfig
+from qdt_rl.experiments.cells import Cell
+from qdt_rl.experiments.reports.outcomes import Array, Group, Outcomes, by_seed, in_ablation, settings_of
+from qdt_rl.experiments.reports.page import Page, mean_and_interval, table
+from qdt_rl.experiments.reports.panels import Curves
+from qdt_rl.model.variants import VARIANTS
+
+_WIDE = "wide-entanglement"
+FACTORS = {
+    "entanglement_strength": ("α_e", ModelConfig.entanglement_strength),
+    "n_channels": ("channels n", VARIANTS["qdt"]["n_channels"]),
+    _WIDE: ("initial standard deviation of W_E", 0.02),
+    "learning_rate": ("learning rate", TrainConfig.learning_rate),
+}
+"""By setting: what it is called, and its default."""
+
+
+class Level(NamedTuple):
+    """A factor's value, and the runs with it."""
+
+    factor: str
+    value: float
+    agent: str
+    group: Group
+
+
+def levels(cells: Sequence[Cell]) -> Iterator[Level]:
+    """Yield the levels of a grid, its defaults among them, by factor, agent and value."""
+    found = [Level(*key, group) for key, group in by_seed(cells, _level_of).items()]
+    for setting, (_name, default) in FACTORS.items():
+        varied = [level for level in found if level.factor == setting]
+        for agent in dict.fromkeys(level.agent for level in varied):
+            mine = [level for level in varied if level.agent == agent]
+            own = Level(setting, default, agent, in_ablation(mine[0].group))
+            yield from sorted([*mine, own], key=lambda level: level.value)
+
+
+def _level_of(cell: Cell) -> tuple[str, float, str]:
+    agent, _, change = cell.variant.partition("+")
+    if change == _WIDE:
+        return _WIDE, 0.2, agent
+    ((name, value),) = settings_of(cell).items()
+    return name, value, agent
+
+
+def sensitivity_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
+    """Return a row a level: its return, and the difference from the default's runs of the same seeds."""
+    everything = list(levels(cells))
+    header = ["factor", "value", "agent", "seeds", "return", "difference from the default, same seeds"]
+    shortfall = outcomes.shortfall(cell for level in everything for cell in level.group.values())
+    text = shortfall + "\n" + table(header, (_row(level, outcomes) for level in everything))
+    by_factor = [[level for level in everything if level.factor == setting] for setting in FACTORS]
+    panels = [_panel(varied, outcomes) for varied in by_factor if varied]
+    panels = [panel for panel in panels if panel.lines]
+    return Page(text, {"factors": panels} if panels else {})
+
+
+def _row(level: Level, outcomes: Outcomes) -> list[str]:
+    name, default = FACTORS[level.factor]
+    own = in_ablation(level.group)
+    seeds = outcomes.finished(level.group, own)
+    returns = outcomes.returns(level.group, seeds)
+    is_default = level.value == default
+    difference = mean_and_interval(returns - outcomes.returns(own, seeds), signed=True)
+    value = f"{level.value:g}" + " (default)" * is_default
+    count = f"{len(seeds)} of {len(level.group)}"
+    mean = mean_and_interval(returns)
+    return [name, value, f"`{level.agent}`", count, mean, "–" if is_default else difference]
+
+
+def _panel(varied: Sequence[Level], outcomes: Outcomes) -> Curves:
+    """Draw the levels of one factor side by side, of the seeds that the table counts."""
+    name, default = FACTORS[varied[0].factor]
+    values = sorted({level.value for level in varied})
+    lines: dict[str, dict[float, Array]] = {}
+    for level in varied:
+        seeds = outcomes.finished(level.group, in_ablation(level.group))
+        if seeds:
+            position = values.index(level.value)
+            lines.setdefault(level.agent, {})[position] = outcomes.returns(level.group, seeds)
+    ticks = [f"{value:g}" + "\ndefault" * (value == default) for value in values]
+    return Curves(name, name, "return at the end", lines, ticks=ticks)

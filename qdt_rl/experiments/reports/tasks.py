@@ -1,0 +1,120 @@
+"""The ablation's results, task by task."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from qdt_rl.experiments.cells import Cell
+from qdt_rl.experiments.reports.outcomes import Array, Moment, Outcomes, by_seed, task_name
+
+_PAIRS = (("qdt", "dt"), ("q-attention", "dt"), ("q-feedforward", "dt"), ("qdt", "wide-dt"))
+_TWO_BY_TWO = {"qdt", "q-attention", "q-feedforward", "dt"}
+
+
+@dataclass(frozen=True)
+class Task:
+    """The results on one dataset, of the seeds for which every agent has been run.
+
+    Attributes:
+        name: The dataset's id, and how many of its episodes were used if not all.
+        cells: Of the grid, all of this task's.
+        seeds: Those seeds, in order.
+        n_planned: How many the grid has.
+        returns: By agent and moment, the mean return of each seed.
+        normalized: By agent, each seed's score at the end, 0 for random and 100 for the expert.
+        seconds: By agent, the median time of training.
+        targets: The returns that were asked for: ``"data"`` and, if it was, ``"expert"``.
+        references: The returns of random actions and of the expert.
+    """
+
+    name: str
+    cells: Sequence[Cell]
+    seeds: list[int]
+    n_planned: int
+    returns: dict[str, dict[Moment, Array]]
+    normalized: dict[str, Array]
+    seconds: dict[str, float]
+    targets: dict[str, float]
+    references: tuple[float, float]
+
+    @property
+    def moments(self) -> list[Moment]:
+        """When the agents were judged, in order."""
+        return sorted(next(iter(self.returns.values())))
+
+    @property
+    def last(self) -> Moment:
+        """The end of training, by the data's own target."""
+        return max(moment for moment in self.moments if moment.target == "data")
+
+    def at(self, moment: Moment) -> dict[str, Array]:
+        """Return each agent's mean return of each seed at a moment."""
+        return {agent: returns[moment] for agent, returns in self.returns.items()}
+
+
+def tasks(cells: Sequence[Cell], outcomes: Outcomes) -> list[Task]:
+    """Sort an experiment's results by task; seeds that lack an agent are left out.
+
+    Args:
+        cells: The grid.
+        outcomes: Of its cells; those of others are left out.
+    """
+    by_task: dict[str, list[Cell]] = {}
+    for cell in cells:
+        by_task.setdefault(task_name(cell), []).append(cell)
+    return [_task(name, members, outcomes) for name, members in by_task.items()]
+
+
+def _task(name: str, cells: Sequence[Cell], outcomes: Outcomes) -> Task:
+    groups = by_seed(cells, lambda cell: cell.variant)
+    planned = {cell.seed for cell in cells}
+    seeds = outcomes.finished(*groups.values())
+    runs = [outcomes.record(cell) for cell in cells if cell.seed in seeds]
+    asked = dict.fromkeys(evaluation["target_return"] for run in runs for evaluation in run["evaluations"])
+    moments = _moments(cells[0])
+    return Task(
+        name,
+        cells,
+        seeds,
+        len(planned),
+        {agent: {m: outcomes.returns(group, seeds, m) for m in moments} for agent, group in groups.items()},
+        {agent: outcomes.scores(group, seeds) for agent, group in groups.items()},
+        {agent: float(np.median(outcomes.seconds(group, seeds))) for agent, group in groups.items() if seeds},
+        dict(zip(("data", "expert"), asked, strict=False)),
+        tuple(runs[0]["reference_scores"]) if runs else (float("nan"), float("nan")),
+    )
+
+
+def _moments(cell: Cell) -> list[Moment]:
+    by_data = [Moment(n_updates) for n_updates in sorted({*cell.evaluate_at, cell.n_steps})]
+    return [*by_data, Moment(cell.n_steps, "expert")] if cell.expert_target else by_data
+
+
+def contrasts(returns: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the differences that the ablation is about, a value a seed; those of agents that are there."""
+    found = {f"`{a}` − `{b}`": returns[a] - returns[b] for a, b in _PAIRS if {a, b} <= set(returns)}
+    return found | ({"synergy": synergy(returns)} if set(returns) >= _TWO_BY_TWO else {})
+
+
+def improvements(returns: Mapping[str, Array]) -> dict[str, float]:
+    """Return the probability of improvement of each pair of ``contrasts``."""
+    return {
+        f"`{a}` − `{b}`": probability_of_improvement(returns[a], returns[b])
+        for a, b in _PAIRS
+        if {a, b} <= set(returns)
+    }
+
+
+def synergy(returns: Mapping[str, Array]) -> Array:
+    """Return the two-by-two interaction of each seed: (QDT − Q-attention) − (Q-feedforward − DT)."""
+    interaction: Array = (returns["qdt"] - returns["q-attention"]) - (
+        returns["q-feedforward"] - returns["dt"]
+    )
+    return interaction
+
+
+def probability_of_improvement(first: Array, second: Array) -> float:
+    """Return how often a run of the first beats one of the second, ties half (rliable, arXiv 2108.13264)."""
+    pairs = first[:, None] - second
+    return float(np.mean((pairs > 0) + 0.5 * (pairs == 0)))

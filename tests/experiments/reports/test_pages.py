@@ -1,0 +1,199 @@
+"""The reports of the smaller experiments: against values worked by hand."""
+
+import matplotlib.pyplot as plt
+import pytest
+
+from qdt_rl.experiments.grids import (
+    ABLATION,
+    CATASTROPHE,
+    CREDIT,
+    FOLDED,
+    GRIDS,
+    MECHANISM,
+    ONLINE,
+    PLATEAU,
+    SENSITIVITY,
+    ablation_cell,
+)
+from qdt_rl.experiments.reports.catastrophe import catastrophe_page
+from qdt_rl.experiments.reports.credit import credit_page
+from qdt_rl.experiments.reports.folded import folded_page
+from qdt_rl.experiments.reports.mechanism import mechanism_page
+from qdt_rl.experiments.reports.online import online_page
+from qdt_rl.experiments.reports.outcomes import Outcomes, settings_of
+from qdt_rl.experiments.reports.plateau import plateau_page
+from qdt_rl.experiments.reports.sensitivity import sensitivity_page
+from qdt_rl.experiments.reports.writing import REPORTS
+from tests.experiments.reports.synthetic import outcomes_of, record_of, rows
+
+
+def beside(cells, agents):
+    """The ablation's runs that cells are compared with."""
+    return {ablation_cell(cell, agent): None for cell in cells for agent in agents}
+
+
+def test_sensitivity_pairs_each_level_with_the_default_of_its_seed():
+    def mean(cell):
+        return 10.0 * cell.seed + settings_of(cell).get("entanglement_strength", 0.3)
+
+    cells = [*SENSITIVITY, *beside(SENSITIVITY, ("qdt", "dt"))]
+    table = rows(sensitivity_page(SENSITIVITY, outcomes_of(cells, mean)).text)
+    strengths = [row for row in table if row[0] == "α_e"]
+    assert [row[1] for row in strengths] == ["0", "0.1", "0.3 (default)", "0.5", "1", "3"]
+    assert strengths[-1][2:] == ["`qdt`", "3 of 3", "13 (3 to 23)", "+3 (+3 to +3)"]  # 3 − 0.3
+    assert strengths[2][-1] == "–"
+    rates = [row[1:3] for row in table if row[0] == "learning rate"]
+    assert rates == [
+        [value, f"`{agent}`"]
+        for agent in ("dt", "qdt")
+        for value in ("0.0001", "0.0003 (default)", "0.0009", "0.003")
+    ]
+
+
+def test_sensitivity_leaves_out_and_counts_what_is_missing():
+    cells = [cell for cell in SENSITIVITY if cell.seed == 0] + list(beside(SENSITIVITY[:1], ("qdt", "dt")))
+    page = sensitivity_page(SENSITIVITY, outcomes_of(cells, lambda cell: 1.0))
+    assert {row[3] for row in rows(page.text) if row[0] == "α_e"} == {"1 of 3"}
+    assert "**36 of 54 runs are missing.**" in page.text  # 48 and the defaults of two agents, 3 seeds
+    empty = sensitivity_page(SENSITIVITY, Outcomes([]))
+    assert "**54 of 54 runs are missing.**" in empty.text
+    assert empty.figures == {}
+
+
+def test_a_reading_fails_if_it_keeps_less_than_half_the_score_in_every_seed():
+    """Scores: Q-attention (50 + 50) / 2 = 50; a reading at 0 has 25, one at −1 has 24.5."""
+    levels = {"no-residual": -1.0, "across-tokens": 0.0}
+
+    def mean(cell):
+        change = cell.variant.partition("+")[2]
+        if change == "raw-returns":  # fails in one seed of two
+            return 50.0 if cell.seed else -50.0
+        return levels.get(change, 50.0)
+
+    cells = [*CATASTROPHE, *beside(CATASTROPHE, ("q-attention", "dt"))]
+    table = {row[0]: row for row in rows(catastrophe_page(CATASTROPHE, outcomes_of(cells, mean)).text)}
+    assert table["no residual"][1:] == [
+        "2 of 2",
+        "-1 (-1 to -1)",
+        "-51 (-51 to -51)",
+        "-51 (-51 to -51)",
+        "49%",
+        "**fails**",
+    ]
+    assert table["across tokens"][-2:] == ["50%", "stands"]
+    assert table["raw returns"][-2:] == ["50%", "stands"]
+    assert table["no warm-up"][-1] == "stands"
+    assert "no warm-up, no clipping, learning rate 0.01" in table
+    assert table["dt"][-1] == "–"
+
+
+def test_a_reading_that_was_not_run_stands_for_nothing():
+    cells = [*CATASTROPHE[1:], *beside(CATASTROPHE, ("q-attention", "dt"))]
+    outcomes = [record_of(cell, 50.0) for cell in cells]
+    outcomes[0]["diverged"] = "Divergence at update 7: the loss is not finite"
+    outcomes[1]["failed"] = "Traceback\nValueError: no"
+    text = catastrophe_page(CATASTROPHE, Outcomes(outcomes)).text
+    assert "**1 of 22 runs are missing.**" in text
+    assert "- diverged: `q-attention+across-tokens`" in text
+    assert (
+        "- failed: `q-attention+no-causal-mask`, qdt/synthetic/medium-replay-v0, seed 0: `ValueError: no`"
+        in text
+    )
+    table = {row[0]: row for row in rows(text)}
+    assert table["no residual"][1] == table["no causal mask"][1] == "1 of 2"
+    assert table["across tokens"][-1] == "stands, 1 diverged"
+
+
+def test_credit_tells_what_is_kept_of_the_undelayed_score():
+    """Undelayed 50 (score 50); delayed by 50: 0 (25, half); by 200: −25 (12.5, a quarter)."""
+
+    def mean(cell):
+        return {"-delayed": 0.0, "-delayed-200": -25.0}.get(
+            cell.dataset.split("/")[1].removeprefix("synthetic"), 50.0
+        )
+
+    table = rows(credit_page(CREDIT, outcomes_of([*CREDIT, *ABLATION], mean)).text)
+    delays = {tuple(row[:3]): row[3:] for row in table if len(row) == 8}
+    assert delays["20", "`dt`", "50"] == [
+        "5 of 5",
+        "50 (50 to 50)",
+        "0 (0 to 0)",
+        "-50 (-50 to -50)",
+        "50%",
+    ]
+    assert delays["20", "`wide-dt`", "200"][-1] == "25%"
+    assert delays["5", "`qdt`", "50"][0] == "3 of 3"
+    assert {key[0] for key in delays if key[1] == "`dt`"} == {"context", "5", "20", "50"} - {"context"}
+    hidden = {tuple(row[:2]): row for row in table if len(row) == 6}
+    assert {context for agent, context in hidden if agent == "`qdt`"} == {"1", "5", "20"}
+    assert hidden["`bc`", "none"][-2:] == ["–", "50.0"]
+
+
+def test_the_plateau_tells_what_further_updates_bring():
+    """At 6,000 updates an eighth more than at 2,000 (the records' own), and QDT 40 above DT at both."""
+    outcomes = outcomes_of(PLATEAU, lambda cell: 1000.0 + 40 * (cell.variant == "qdt") + cell.seed)
+    table = rows(plateau_page(PLATEAU, outcomes).text)
+    qdt_dt = [row for row in table if row[0] == "`qdt` − `dt`"]
+    assert len(qdt_dt) == 2
+    assert qdt_dt[0][1:] == ["2 of 2", "+40 (+40 to +40)", "+40 (+40 to +40)", "+0 (+0 to +0)", "–"]
+
+
+def test_folded_pairs_three_agents_by_seed():
+    levels = {"qdt": 5.0, "wide-dt+folded-start": 3.0, "wide-dt": 2.0}
+    cells = [*FOLDED, *beside(FOLDED, ("qdt", "wide-dt"))]
+    page = folded_page(FOLDED, outcomes_of(cells, lambda cell: levels[cell.variant] + cell.seed))
+    table = {row[0]: row for row in rows(page.text)}
+    assert table["`qdt` − `wide-dt+folded-start`"][3] == "+2 (+2 to +2)"
+    assert table["`wide-dt+folded-start` − `wide-dt`"][3] == "+1 (+1 to +1)"
+    assert "**5 of 5 seeds have been run.**" in page.text
+    partial = folded_page(FOLDED, outcomes_of(cells[:-1], lambda cell: 0.0))
+    assert "**4 of 5 seeds have been run.**" in partial.text
+
+
+def test_online_agents_stand_beside_the_bound():
+    cells = [*ONLINE, *beside(ONLINE, ("dt", "qdt", "bc-10%"))]
+    table = rows(online_page(ONLINE, outcomes_of(cells, lambda cell: 50.0)).text)
+    assert ["`PPO`", "400,000 steps", "3 of 3", "50 (50 to 50)", "50.0", "0.0"] in table
+    assert ["bound", "–", "–", "4000", "2025.0", "–"] in table
+
+
+def test_mechanism_follows_what_was_measured():
+    def measured(cell):
+        n_channels = 0 if cell.variant == "q-attention" else 3
+        return [
+            {
+                "n_updates": n,
+                "interference_weights": [[0.2, 0.5, 0.3]] * 3 if n_channels else [],
+                "channel_similarity": [0.1 + n / 4000] * 3 if n_channels else [],
+                "singular_values": [[3.0, 2.0, 1.0]] * 3,
+                "entanglement_norm": [0.25 if cell.variant != "q-feedforward" else None] * 3,
+            }
+            for n in (1, 2000)
+        ]
+
+    records = [record_of(cell, 0.0) | {"mechanism": measured(cell)} for cell in MECHANISM]
+    page = mechanism_page(MECHANISM, Outcomes(records))
+    table = {(row[0], row[1]): row[2:] for row in rows(page.text)}
+    assert table["`qdt`", "1"] == [
+        "2 of 2",
+        "0.100 → 0.600",
+        "0.5000 / 0.3000 / 0.2000",
+        "0.250 → 0.250",
+        "3.000 → 3.000",
+    ]
+    assert table["`q-feedforward`", "3"][3] == table["`q-attention`", "3"][1] == "–"
+
+
+@pytest.mark.parametrize("name", sorted(set(GRIDS) - {"precision", "mechanism"}))
+def test_every_panel_can_be_drawn_and_shows_each_seed(name):
+    cells = [cell for grid in (name, *REPORTS[name].beside) for cell in GRIDS[grid]]
+    page = REPORTS[name].page(GRIDS[name], outcomes_of(cells, lambda cell: float(cell.seed)))
+    panels = [panel for panels in page.figures.values() for panel in panels]
+    assert panels
+    for panel in panels:
+        figure, axes = plt.subplots()
+        panel.draw(axes)
+        assert axes.lines
+        assert axes.get_xlabel()
+        assert axes.get_ylabel() or axes.get_yticklabels()
+        plt.close(figure)
