@@ -99,7 +99,9 @@ class Stepper:
         inputs = np.concatenate([previous_actions, returns_to_go[:, None], observations], axis=1)
         last_row = len(self._timesteps) - 1
         rows = np.minimum(np.maximum(timesteps[:, None] - (1, 0, 0), 0), last_row)
-        tokens = self._embed((inputs - self._offset) / self._divisor, rows)
+        with np.errstate(over="ignore"):  # actions that are not finite are refused by whoever acts
+            scaled = (inputs - self._offset) / self._divisor
+        tokens = self._embed(scaled, rows)
         states, cache = self._extend(cache, tokens)
         return self._choose(states), cache
 
