@@ -60,6 +60,9 @@ class Curves:
             axes.set_xticks(range(len(self.ticks)), self.ticks)
         if self.log_x:
             axes.set_xscale("log")
+            xs = sorted({x for line in self.lines.values() for x in line})
+            axes.set_xticks(xs, [f"{x:,g}" for x in xs])
+            axes.minorticks_off()  # the powers of ten between would overlap
         if self.log_y:
             axes.set_yscale("log")
         axes.set(xlabel=self.x_label, ylabel=self.y_label)
@@ -149,4 +152,11 @@ def performance_profile(scores: Array, thresholds: Float64[np.ndarray, " n"]) ->
 def _finish(axes: "Axes", title: str, legend_title: str | None = None) -> None:
     axes.set_title(title, fontsize=9)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=7, title=legend_title, title_fontsize=7)
+        axes.legend(
+            frameon=False,
+            fontsize=7,
+            title=legend_title,
+            title_fontsize=7,
+            loc="center left",
+            bbox_to_anchor=(1.0, 0.5),  # inside it would cover what is drawn
+        )

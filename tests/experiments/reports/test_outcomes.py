@@ -1,0 +1,120 @@
+"""Records by cell: what counts as run, and which numbers are read."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from qdt_rl.errors import CheckpointError
+from qdt_rl.experiments.cells import Cell
+from qdt_rl.experiments.grids import ABLATION, GRIDS, ablation_cell
+from qdt_rl.experiments.reports.outcomes import Moment, Outcomes, describe, learning_curve, settings_of
+
+BEST, EXPERT = 200.0, 1000.0
+
+
+def record(cell, end, **given):
+    """What a run leaves: ``end`` at the end, half of it before, 7 more when asked for the expert's return.
+
+    A score of 0 is at −1000, one of 100 at 1000.
+    """
+    moments = sorted({*cell.evaluate_at, cell.n_steps})
+    judged = [(n, BEST, end if n == cell.n_steps else end / 2) for n in moments]
+    judged += [(cell.n_steps, EXPERT, end + 7)] * cell.expert_target
+    return {
+        "key": cell.key(),
+        "failed": None,
+        "diverged": None,
+        "train_seconds": 60.0,
+        "trace_interval": 10,
+        "loss": [0.5] * 200,
+        "gradient_norm": [0.1] * 200,
+        "mechanism": [],
+        "reference_scores": [-1000.0, 1000.0],
+        "versions": {"torch": "1"},
+        "processor": "some",
+        "commit": "abc",
+        "evaluations": [
+            {"n_updates": n, "target_return": target, "returns": [mean - 1, mean + 1]}
+            for n, target, mean in judged
+        ],
+    } | given
+
+
+CELL = Cell("test", "qdt", "some/data-v0", 0, 500, evaluate_at=(250,), expert_target=True)
+GROUP = {seed: replace(CELL, seed=seed) for seed in range(4)}
+
+
+@pytest.fixture
+def four():
+    """Seed 0 has run, 1 has diverged after 300 updates, 2 has failed, 3 is missing."""
+    diverged = record(GROUP[1], 0.0, diverged="Divergence at update 301: the loss is not finite (…)")
+    diverged["evaluations"] = [
+        {"n_updates": n, "target_return": target, "returns": [mean]}
+        for n, target, mean in [(250, 200.0, -10.0), (300, 200.0, -20.0), (300, 1000.0, -30.0)]
+    ]
+    failed = {"key": GROUP[2].key(), "failed": "Traceback\nValueError: `x` | y"}
+    return Outcomes([record(GROUP[0], 100.0), diverged, failed])
+
+
+def test_a_diverged_run_is_judged_by_the_weights_before(four):
+    assert [four.state(cell) for cell in GROUP.values()] == ["done", "diverged", "failed", "missing"]
+    assert four.finished(GROUP) == [0, 1]
+    assert four.returns(GROUP, [0, 1]).tolist() == [100, -20]
+    assert four.returns(GROUP, [0, 1], Moment(250)).tolist() == [50, -10]
+    assert four.returns(GROUP, [0, 1], Moment(500, "expert")).tolist() == [107, -30]
+    assert learning_curve(GROUP, four)[500].tolist() == [100, -20]
+
+
+def test_what_lacks_is_counted_and_named(four):
+    assert four.shortfall([*GROUP.values(), GROUP[3]]) == (
+        "**1 of 4 runs are missing.**\n\n"
+        "- diverged: `qdt`, some/data-v0, seed 1: Divergence at update 301\n"
+        "- failed: `qdt`, some/data-v0, seed 2: `ValueError: 'x' | y`\n"
+    )
+    assert four.shortfall([GROUP[0]]) == ""
+
+
+def test_seeds_are_those_of_which_every_group_has_a_run(four):
+    assert four.finished(GROUP, {1: GROUP[1], 2: GROUP[2]}) == [1]
+    assert four.finished(GROUP, {}) == []
+
+
+def test_scores_are_on_the_references_scale(four):
+    assert four.scores(GROUP, [0, 1]).tolist() == [55.0, 49.0]
+    assert four.scores(GROUP, []).tolist() == []
+
+
+def test_a_moment_that_was_not_judged_is_refused(four):
+    with pytest.raises(CheckpointError, match="no evaluation at Moment"):
+        four.returns(GROUP, [0], Moment(100))
+
+
+def test_of_two_evaluations_at_once_the_first_counts():
+    judged = record(CELL, 100.0)
+    judged["evaluations"].append({"n_updates": 500, "target_return": 200.0, "returns": [1.0]})
+    assert Outcomes([judged]).returns({0: CELL}, [0]).tolist() == [100]
+
+
+def test_a_trace_is_means_of_a_hundred_updates():
+    long, short = np.arange(30.0), np.arange(100.0, 119.0)  # the second diverged in its second hundred
+    runs = zip((GROUP[0], GROUP[1]), (long, short), strict=True)
+    outcomes = Outcomes([record(cell, 0.0, loss=loss.tolist()) for cell, loss in runs])
+    trace = {n: values.tolist() for n, values in outcomes.trace(GROUP, [0, 1], "loss").items()}
+    assert trace == {100: [4.5, 104.5], 200: [14.5], 300: [24.5]}
+
+
+def test_settings_of_the_model_are_settings_too():
+    cell = replace(CELL, settings=(("policy_kwargs", {"n_channels": 2}), ("learning_rate", 0.1)))
+    assert settings_of(cell) == {"learning_rate": 0.1, "n_channels": 2}
+    assert settings_of(cell) == {"learning_rate": 0.1, "n_channels": 2}, "the cell stays as it is"
+    assert describe(cell) == "`qdt`, learning_rate = 0.1, n_channels = 2, some/data-v0, seed 0"
+
+
+def test_the_ablation_has_every_run_that_others_are_compared_with():
+    known = {cell.key() for cell in ABLATION}
+    compared = [
+        cell for name in ("folded", "sensitivity", "catastrophe", "mechanism") for cell in GRIDS[name]
+    ]
+    assert {ablation_cell(cell).key() for cell in compared} <= known
+    assert {ablation_cell(cell, "dt").key() for cell in compared} <= known
