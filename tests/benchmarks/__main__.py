@@ -22,7 +22,7 @@ from tests.benchmarks.protocol import Worker, environment
 from tests.benchmarks.report import Row
 
 N_EPISODES = 1000
-PEERS = {"d3rlpy": "peers.d3rlpy_worker", "hugging_face": "peers.hugging_face_worker"}
+PEERS = {name: f"peers.{name}_worker" for name in ("d3rlpy", "hugging_face", "torchrl")}
 
 
 def main() -> None:

@@ -3,13 +3,14 @@
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 from statistics import median
 from typing import Any, Literal
 
 from tests.benchmarks.protocol import Worker, busy_seconds
 from tests.benchmarks.report import Row
+from tests.benchmarks.settings import STEPS_TO_RENEWAL
 
 QUIET = 0.05
 """The share of the processors that other processes may take in a round."""
@@ -21,7 +22,7 @@ class Side:
     """One side of a comparison.
 
     Attributes:
-        worker: Who measures it: ``"ours"``, ``"d3rlpy"`` or ``"hugging_face"``.
+        worker: Who measures it: ``"ours"``, ``"d3rlpy"``, ``"hugging_face"`` or ``"torchrl"``.
         job: The worker's name for it.
         options: The job's options.
         units: How much one repetition gets done: environments, for a step of them all.
@@ -66,11 +67,10 @@ def _training(variant: str, precision: str) -> Side:
 
 
 def _floor(variant: str, precision: str) -> Comparison:
-    options = {"variant": variant, "precision": precision}
     return Comparison(
         f"training step, our `{variant}`, {precision}, against its own matrix products alone",
-        Side("ours", "training", options),
-        (Side("ours", "floor", options),),
+        _training(variant, precision),
+        (_products(variant, precision),),
         "updates",
         "time",
         2.2,
@@ -78,32 +78,57 @@ def _floor(variant: str, precision: str) -> Comparison:
     )
 
 
+def _products(variant: str, precision: str) -> Side:
+    return Side("ours", "floor", {"variant": variant, "precision": precision})
+
+
+def _bound(what: str, ours: Side, target: Comparison) -> Comparison:
+    """Return how a target would come out if there were nothing to do but our own matrix products."""
+    return replace(target, what=f"bound: {what}, its matrix products alone", ours=ours)
+
+
 def _acting(n_envs: int, precision: str) -> Side:
     return Side("ours", "acting", {"n_envs": n_envs, "precision": precision}, units=n_envs)
 
 
 _D3RLPY_TRAINING = (Side("d3rlpy", "training"),)
-_PEERS_AT_64 = tuple(Side(peer, "acting", {"n_envs": 64}, 64) for peer in ("d3rlpy", "hugging_face"))
+_PEERS_AT_64 = tuple(
+    Side(peer, "acting", {"n_envs": 64}, 64) for peer in ("d3rlpy", "hugging_face", "torchrl")
+)
+
+_DT_TRAINING = Comparison(
+    "training, our `dt`, auto precision, against d3rlpy's DT",
+    _training("dt", "auto"),
+    _D3RLPY_TRAINING,
+    "updates",
+    "faster",
+    3.0,
+    4.5,
+)
+_QDT_TRAINING = Comparison(
+    "training, our `qdt`, auto precision, against d3rlpy's plain DT",
+    _training("qdt", "auto"),
+    _D3RLPY_TRAINING,
+    "updates",
+    "faster",
+    1.8,
+    2.8,
+)
+_ONE_ENVIRONMENT = Comparison(
+    "acting, one environment, our `qdt` against d3rlpy's stateful wrapper",
+    _acting(1, "32"),
+    (Side("d3rlpy", "acting", {"n_envs": 1}),),
+    "actions",
+    "faster",
+    3.0,
+    6.0,
+)
 
 COMPARISONS = (
-    Comparison(
-        "training, our `dt`, auto precision, against d3rlpy's DT",
-        _training("dt", "auto"),
-        _D3RLPY_TRAINING,
-        "updates",
-        "faster",
-        3.0,
-        4.5,
-    ),
-    Comparison(
-        "training, our `qdt`, auto precision, against d3rlpy's plain DT",
-        _training("qdt", "auto"),
-        _D3RLPY_TRAINING,
-        "updates",
-        "faster",
-        1.8,
-        2.8,
-    ),
+    _DT_TRAINING,
+    _bound("training our `dt`, auto precision", _products("dt", "auto"), _DT_TRAINING),
+    _QDT_TRAINING,
+    _bound("training our `qdt`, auto precision", _products("qdt", "auto"), _QDT_TRAINING),
     Comparison(
         "training, our `dt`, float32, against d3rlpy's DT",
         _training("dt", "32"),
@@ -113,18 +138,24 @@ COMPARISONS = (
         1.4,
         2.0,
     ),
+    Comparison(
+        "training, our `dt`, float32, against TorchRL's DT",
+        _training("dt", "32"),
+        (Side("torchrl", "training"),),
+        "updates",
+        "faster",
+        1.4,
+        2.0,
+    ),
     _floor("dt", "bf16-mixed"),
     _floor("qdt", "bf16-mixed"),
     _floor("dt", "32"),
     _floor("qdt", "32"),
-    Comparison(
-        "acting, one environment, our `qdt` against d3rlpy's stateful wrapper",
-        _acting(1, "32"),
-        (Side("d3rlpy", "acting", {"n_envs": 1}),),
-        "actions",
-        "faster",
-        3.0,
-        6.0,
+    _ONE_ENVIRONMENT,
+    _bound(
+        "acting, our `qdt`, one environment",
+        Side("ours", "acting floor", {"n_envs": 1}, units=STEPS_TO_RENEWAL),
+        _ONE_ENVIRONMENT,
     ),
     Comparison(
         "acting, 64 environments, our `qdt`, float32, against the best peer",

@@ -120,6 +120,14 @@ def acting(n_envs: int, precision: str = "32", variant: str = "qdt") -> Job:
     return Job(run, {"parameters": sum(parameter.numel() for parameter in policy.model.parameters())})
 
 
+def acting_floor(n_envs: int, precision: str = "32") -> Job:
+    """The matrix products of acting until the context has been renewed once, alone."""
+    job = acting(n_envs, precision)
+    with RecordProducts() as record:
+        job.run(settings.STEPS_TO_RENEWAL)
+    return Job(replay(record.products), {"products": len(record.products)})
+
+
 def stepping(vectorization: str, n_envs: int) -> Job:
     """Steps of ``make_vec``, in our own vector environment or in Gymnasium's over scalar ones."""
     env: Any = gym.make_vec("QDTSynthetic-v0", n_envs, vectorization_mode=vectorization)
@@ -156,6 +164,7 @@ def main() -> None:
         "floor": floor,
         "profile": profiled,
         "acting": acting,
+        "acting floor": acting_floor,
         "stepping": stepping,
         "scalar stepping": scalar_stepping,
         "loading": loading.job,

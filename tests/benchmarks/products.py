@@ -1,4 +1,4 @@
-"""The matrix products of a training step: recorded as torch dispatches them, counted, and run alone."""
+"""The matrix products of training or acting: recorded as torch dispatches them, counted, and run alone."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
@@ -10,7 +10,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 aten = torch.ops.aten
 _PRODUCTS = (aten.mm.default, aten.addmm.default, aten.bmm.default, aten.baddbmm.default)
-_ATTENTION = aten._scaled_dot_product_flash_attention_for_cpu.default
+_ATTENTION = (
+    aten._scaled_dot_product_flash_attention_for_cpu.default,
+    aten.scaled_dot_product_attention.default,
+)
 _ATTENTION_BACKWARD = aten._scaled_dot_product_flash_attention_for_cpu_backward.default
 
 
@@ -60,7 +63,11 @@ class RecordProducts(TorchDispatchMode):
         options = options or {}
         if operator in _PRODUCTS:
             self.products.append(Product(operator, tuple(map(Operand.of, arguments)), options))
-        elif operator is _ATTENTION:
+        elif operator is aten.linear.default:  # in inference mode torch does not take it apart
+            tokens, weight, bias = arguments
+            operands = bias, tokens.flatten(0, -2), weight.t()
+            self.products.append(Product(aten.addmm.default, tuple(map(Operand.of, operands)), options))
+        elif operator in _ATTENTION:
             self._record_attention(*arguments[:3], backward=False)
         elif operator is _ATTENTION_BACKWARD:
             self._record_attention(*arguments[1:4], backward=True)

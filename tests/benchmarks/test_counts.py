@@ -169,6 +169,26 @@ def test_a_step_of_one_environment_calls_torch_rarely():
     assert count.calls.total() <= 95, count.calls
 
 
+@pytest.mark.parametrize("n_rows", [1, 20])  # few rows attend in one fused operation, many in two products
+def test_a_step_multiplies_three_tokens_and_in_the_last_block_one(n_rows):
+    actor = Actor(DecisionTransformer(config("qdt")), sliding_window=False)
+    history, memory = History.empty("test", n_rows, K, S, A), None
+    observations, targets = np.ones((n_rows, S), np.float32), np.ones(n_rows, np.float32)
+    for _ in range(2):
+        history = history.observe(observations, targets, np.zeros(n_rows, np.bool_))
+        with RecordProducts() as record:
+            actions, memory = actor.act(history, memory)
+        history = history.act(actions)
+    embedding = (1 + S + A) * 3 * D
+    head = D * D + D * A
+    n_columns = 5  # (R, s) of the first step and (a, R, s) of the second; the first action's place is hidden
+    blocks = sum(
+        3 * 3 * D * D + asking * (D * D + 2 * D * CHANNELS * HIDDEN + 2 * n_columns * D)
+        for asking in [3] * (L - 1) + [1]
+    )
+    assert multiplications(record.products) == n_rows * (embedding + blocks + head)
+
+
 def test_a_sliding_window_computes_every_token_at_every_step(monkeypatch):
     assert tokens_by_step(monkeypatch, sliding_window=True, n_rows=2, n_steps=K + 2)[-2:] == [3 * K, 3 * K]
 

@@ -8,7 +8,7 @@ import sys
 import venv
 from pathlib import Path
 
-REQUIREMENTS = ("torch==2.13.0", "d3rlpy==2.8.1", "transformers==5.23.0")
+REQUIREMENTS = ("torch==2.13.0", "d3rlpy==2.8.1", "transformers==5.23.0", "torchrl==0.14.1")
 """torch is the one that qdt_rl is measured with."""
 
 
