@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from tests.benchmarks.protocol import Worker, busy_seconds
 from tests.benchmarks.report import Row
-from tests.benchmarks.settings import STEPS_TO_RENEWAL
 
 QUIET = 0.05
 """The share of the processors that other processes may take in a round."""
@@ -154,7 +153,7 @@ COMPARISONS = (
     _ONE_ENVIRONMENT,
     _bound(
         "acting, our `qdt`, one environment",
-        Side("ours", "acting floor", {"n_envs": 1}, units=STEPS_TO_RENEWAL),
+        Side("ours", "acting floor", {"n_envs": 1}),
         _ONE_ENVIRONMENT,
     ),
     Comparison(

@@ -5,8 +5,6 @@ import numpy as np
 OBSERVATION_SIZE, ACTION_SIZE = 11, 3
 D_MODEL, N_LAYERS, N_HEADS = 128, 3, 4
 CONTEXT_LENGTH, BATCH_SIZE = 20, 64
-STEPS_TO_RENEWAL = CONTEXT_LENGTH // 2
-"""After how many steps of acting a full context is renewed."""
 DROPOUT = 0.1
 MAX_TIMESTEP = 1000
 LEARNING_RATE, WEIGHT_DECAY, MAX_GRAD_NORM = 3e-4, 1e-4, 0.25
