@@ -20,7 +20,7 @@ from qdt_rl.experiments.mechanism import measure_mechanism
 from qdt_rl.experiments.provenance import provenance
 from qdt_rl.policy.agent import QDTPolicy
 from qdt_rl.policy.protocol import Policy
-from qdt_rl.training import Update
+from qdt_rl.training import Update, resolve_precision
 
 ONLINE = ("PPO", "SAC")
 """The agents of Stable-Baselines3, which learn in the environment of a cell's dataset."""
@@ -123,6 +123,7 @@ def _fit(cell: Cell, dataset: MinariDataset) -> dict[str, Any]:
     return {
         "n_parameters": sum(parameter.numel() for parameter in agent.model.parameters()),
         "train_seconds": train_seconds,
+        "precision": resolve_precision(agent.train_config.precision, "cpu"),
         "trace_interval": _TRACE_INTERVAL,
         "loss": [float(np.float32(update.loss)) for update in kept],
         "gradient_norm": [float(np.float32(update.gradient_norm)) for update in kept],

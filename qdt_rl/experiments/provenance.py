@@ -13,9 +13,10 @@ _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def provenance() -> dict[str, Any]:
-    """Return versions, processor and commit, as JSON can hold them."""
+    """Return versions, the processor and which of its instructions torch uses, and the commit, for JSON."""
     versions = {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
-    processor = torch.cpu.get_capabilities().get("cpu_name", platform.machine())
+    name = torch.cpu.get_capabilities().get("cpu_name", platform.machine())
+    processor = f"{name}, {torch.backends.cpu.get_cpu_capability()}"
     return {"versions": versions, "processor": processor, "commit": checked_out_commit()}
 
 

@@ -32,6 +32,7 @@ def test_versions_are_those_that_run():
     assert stated["versions"]["python"] == platform.python_version()
     assert stated["versions"]["torch"] == torch.__version__
     assert stated["versions"]["numpy"] == np.__version__
+    assert stated["processor"].endswith(f", {torch.backends.cpu.get_cpu_capability()}")
     assert set(stated) == {"versions", "processor", "commit"}
 
 

@@ -38,22 +38,25 @@ def _returns(task: Task, outcomes: Outcomes) -> str:
     heads = [
         f"{m.n_updates:,} updates" + (", expert's target" * (m.target == "expert")) for m in task.moments
     ]
-    unit = task.seconds.get("dt", float("nan"))
     rows = [
         [
             f"`{agent}`",
             *(mean_and_interval(returns[moment]) for moment in task.moments),
             f"{task.normalized[agent].mean():.1f}",
-            f"{task.seconds[agent] / unit:.2f} ×",
+            _times(task.time_ratios[agent]),
         ]
         for agent, returns in task.returns.items()
     ]
     last, n_moments = task.moments.index(task.last), len(task.moments)
-    for name, mean, score, seconds in [*online_rows(ONLINE, task, outcomes), *bounds(task.references)]:
+    for name, mean, score, time_ratio in [*online_rows(ONLINE, task, outcomes), *bounds(task.references)]:
         row = ["–"] * n_moments
         row[last] = mean
-        rows.append([name, *row, score, "–" if seconds is None else f"{seconds / unit:.2f} ×"])
+        rows.append([name, *row, score, _times(time_ratio)])
     return table(["agent", *heads, "normalised", "training time"], rows)
+
+
+def _times(ratio: float | None) -> str:
+    return "–" if ratio is None else f"{ratio:.2f} ×"
 
 
 def _differences(task: Task) -> str:

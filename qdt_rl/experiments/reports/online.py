@@ -15,7 +15,7 @@ BOUND = 4000.0
 """No return of the synthetic environments can exceed it: at most 4 a step, 1,000 steps."""
 
 Beside = tuple[str, str, str, float | None]
-"""A name, a return, a normalised score, and seconds of training."""
+"""A name, a return, a normalised score, and the time of training over ``dt``'s."""
 
 _OFFLINE = ("dt", "qdt", "bc-10%")
 
@@ -23,11 +23,12 @@ _OFFLINE = ("dt", "qdt", "bc-10%")
 def online_rows(online: Sequence[Cell], task: Task, outcomes: Outcomes) -> Iterator[Beside]:
     """Yield a row for each online agent that learns in the environment of a task."""
     same = [cell for cell in online if _environment(cell.dataset) == _environment(task.cells[0].dataset)]
+    dt = by_seed(task.cells, lambda cell: cell.variant).get("dt", {})
     for name, group in by_seed(same, lambda cell: cell.variant).items():
         seeds = outcomes.finished(group)
         label = f"`{name}`, online, {len(seeds)} of {len(group)} seeds"
         mean, score, _ = _measures(group, seeds, outcomes)
-        yield label, mean, score, float(np.median(outcomes.seconds(group, seeds))) if seeds else None
+        yield label, mean, score, outcomes.time_ratio(group, dt)
 
 
 def bounds(references: tuple[float, float]) -> Iterator[Beside]:

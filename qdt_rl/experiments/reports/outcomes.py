@@ -74,6 +74,19 @@ class Outcomes:
         """Return each seed's time of training."""
         return np.array([self.record(group[seed])["train_seconds"] for seed in seeds], dtype=float)
 
+    def time_ratio(self, group: Group, other: Group) -> float | None:
+        """Return how many times as long as the other training took, the median of the seeds.
+
+        Only runs of one processor and one commit are compared; None if there are none.
+        """
+        pairs = [(self.record(group[seed]), self.record(other[seed])) for seed in self.finished(group, other)]
+        ratios = [
+            first["train_seconds"] / second["train_seconds"]
+            for first, second in pairs
+            if all(first[name] == second[name] for name in ("processor", "commit"))
+        ]
+        return float(np.median(ratios)) if ratios else None
+
     def trace(self, group: Group, seeds: Iterable[int], name: str) -> dict[float, Array]:
         """Return means over 100 updates, by the last of these, of what every tenth update has recorded.
 

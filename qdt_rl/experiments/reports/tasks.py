@@ -23,7 +23,7 @@ class Task:
         n_planned: How many the grid has.
         returns: By agent and moment, the mean return of each seed.
         normalized: By agent, each seed's score at the end, 0 for random and 100 for the expert.
-        seconds: By agent, the median time of training.
+        time_ratios: By agent, its time of training over ``dt``'s, see ``Outcomes.time_ratio``.
         targets: The returns that were asked for: ``"data"`` and, if it was, ``"expert"``.
         references: The returns of random actions and of the expert.
     """
@@ -34,7 +34,7 @@ class Task:
     n_planned: int
     returns: dict[str, dict[Moment, Array]]
     normalized: dict[str, Array]
-    seconds: dict[str, float]
+    time_ratios: dict[str, float | None]
     targets: dict[str, float]
     references: tuple[float, float]
 
@@ -80,7 +80,7 @@ def _task(name: str, cells: Sequence[Cell], outcomes: Outcomes) -> Task:
         len(planned),
         {agent: {m: outcomes.returns(group, seeds, m) for m in moments} for agent, group in groups.items()},
         {agent: outcomes.scores(group, seeds) for agent, group in groups.items()},
-        {agent: float(np.median(outcomes.seconds(group, seeds))) for agent, group in groups.items() if seeds},
+        {agent: outcomes.time_ratio(group, groups.get("dt", {})) for agent, group in groups.items()},
         dict(zip(("data", "expert"), asked, strict=False)),
         tuple(runs[0]["reference_scores"]) if runs else (float("nan"), float("nan")),
     )

@@ -109,13 +109,14 @@ def _draw(name: str, page: Page, folder: Path) -> dict[str, Path]:
 def _provenance(name: str, records: Records) -> str:
     """Return a line that says what the records were made with."""
     commits = sorted({str(record["commit"]) for record in records})
+    processors = sorted({record["processor"] for record in records})
     versions = records[0]["versions"]
     made_with = ", ".join(f"{package} {version}" for package, version in versions.items())
     failed = sum(bool(record["failed"]) for record in records)
     diverged = sum(bool(record.get("diverged")) for record in records)
     return (
         f"- `{name}`: {len(records)} records ({failed} failed, {diverged} diverged), "
-        f"{records[0]['processor']}, {made_with}; commits {', '.join(commits)}"
+        f"{made_with}; processors: {'; '.join(processors)}; commits: {', '.join(commits)}"
     )
 
 

@@ -12,8 +12,14 @@ BEST, EXPERT = 7.0, 9.0
 """What is asked for."""
 
 
-def record_of(cell: Cell, mean: float, seconds: float = 1.0) -> dict[str, Any]:
-    """Return a record: ``mean`` at the end, an eighth less at each moment before, 100 more for the expert."""
+def record_of(cell: Cell, mean: float, **changes: Any) -> dict[str, Any]:
+    """Return a record: ``mean`` at the end, an eighth less at each moment before, 100 more for the expert.
+
+    Args:
+        cell: That was run.
+        mean: Its return.
+        changes: What else the record says.
+    """
     moments = sorted({*cell.evaluate_at, cell.n_steps}, reverse=True)
     judged = [(n, BEST, mean - i / 8) for i, n in enumerate(moments)][::-1]
     judged += [(cell.n_steps, EXPERT, mean + 100)] if cell.expert_target else []
@@ -22,7 +28,7 @@ def record_of(cell: Cell, mean: float, seconds: float = 1.0) -> dict[str, Any]:
         "key": cell.key(),
         "failed": None,
         "diverged": None,
-        "train_seconds": seconds,
+        "train_seconds": 60.0,
         "reference_scores": [LOW, HIGH],
         "versions": {"torch": "1"},
         "processor": "some",
@@ -34,12 +40,12 @@ def record_of(cell: Cell, mean: float, seconds: float = 1.0) -> dict[str, Any]:
             {"n_updates": n, "target_return": target, "returns": [value - 5, value + 5]}
             for n, target, value in judged
         ],
-    }
+    } | changes
 
 
 def outcomes_of(cells: Iterable[Cell], mean: Callable[[Cell], float], **changes: Any) -> Outcomes:
     """Return the outcomes of cells that have all been run."""
-    return Outcomes([record_of(cell, mean(cell)) | changes for cell in cells])
+    return Outcomes([record_of(cell, mean(cell), **changes) for cell in cells])
 
 
 def rows(text: str) -> list[list[str]]:

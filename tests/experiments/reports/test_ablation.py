@@ -16,6 +16,7 @@ from qdt_rl.experiments.reports.outcomes import Outcomes
 from qdt_rl.experiments.reports.panels import performance_profile
 from qdt_rl.experiments.reports.tasks import probability_of_improvement, synergy, tasks
 from qdt_rl.experiments.reports.writing import REPORTS, write_report
+from tests.experiments.reports.synthetic import record_of
 
 AGENTS = ("dt", "q-attention", "q-feedforward", "qdt", "wide-dt")
 LEVELS = {"dt": 0.0, "q-attention": 10.0, "q-feedforward": 20.0, "qdt": 35.0, "wide-dt": 36.0}
@@ -26,27 +27,10 @@ CELLS = [
 ]
 
 
-def record(cell):
-    """Level + seed at the end, half of it at 250 updates, 100 more when asked for the expert's return."""
-    end = LEVELS[cell.variant] + cell.seed
-    judged = [(250, 7.0, end / 2), (500, 7.0, end), (500, 9.0, end + 100)]
-    return {
-        "key": cell.key(),
-        "failed": None,
-        "diverged": None,
-        "train_seconds": 2.0 if cell.variant == "qdt" else 1.0,
-        "reference_scores": [-50.0, 150.0],
-        "versions": {"torch": "1"},
-        "processor": "some",
-        "commit": "abc",
-        "evaluations": [
-            {"n_updates": n, "target_return": target, "returns": [mean - 5, mean + 5]}
-            for n, target, mean in judged
-        ],
-    }
-
-
-RECORDS = [record(cell) for cell in CELLS]
+RECORDS = [
+    record_of(cell, LEVELS[cell.variant] + cell.seed, train_seconds=120.0 if cell.variant == "qdt" else 60.0)
+    for cell in CELLS
+]
 
 
 def report(records):
@@ -61,8 +45,8 @@ def test_the_report_by_hand():
     )
     assert rule.count("---") == 6
     assert "| bound | – | 4000 | – | 2025.0 | – |" in lines
-    assert dt == "| `dt` | 0 (0 to 1) | 1 (0 to 2) | 101 (100 to 102) | 25.5 | 1.00 × |"
-    assert "| `qdt` | 18 (18 to 18) | 36 (35 to 37) | 136 (135 to 137) | 43.0 | 2.00 × |" in lines
+    assert dt == "| `dt` | 1 (-0 to 2) | 1 (0 to 2) | 101 (100 to 102) | 25.5 | 1.00 × |"
+    assert "| `qdt` | 36 (35 to 37) | 36 (35 to 37) | 136 (135 to 137) | 43.0 | 2.00 × |" in lines
     assert "| `qdt` − `dt` | +35 (+35 to +35) | 1.00 |" in lines
     assert "| `qdt` − `wide-dt` | -1 (-1 to -1) | 0.22 |" in lines  # 2 of 9 pairs win... and 2 tie
     assert "| synergy | +5 (+5 to +5) | – |" in lines  # (35 − 10) − (20 − 0)

@@ -9,37 +9,7 @@ from qdt_rl.errors import CheckpointError
 from qdt_rl.experiments.cells import Cell
 from qdt_rl.experiments.grids import ABLATION, GRIDS, ablation_cell
 from qdt_rl.experiments.reports.outcomes import Moment, Outcomes, describe, learning_curve, settings_of
-
-BEST, EXPERT = 200.0, 1000.0
-
-
-def record(cell, end, **given):
-    """What a run leaves: ``end`` at the end, half of it before, 7 more when asked for the expert's return.
-
-    A score of 0 is at −1000, one of 100 at 1000.
-    """
-    moments = sorted({*cell.evaluate_at, cell.n_steps})
-    judged = [(n, BEST, end if n == cell.n_steps else end / 2) for n in moments]
-    judged += [(cell.n_steps, EXPERT, end + 7)] * cell.expert_target
-    return {
-        "key": cell.key(),
-        "failed": None,
-        "diverged": None,
-        "train_seconds": 60.0,
-        "trace_interval": 10,
-        "loss": [0.5] * 200,
-        "gradient_norm": [0.1] * 200,
-        "mechanism": [],
-        "reference_scores": [-1000.0, 1000.0],
-        "versions": {"torch": "1"},
-        "processor": "some",
-        "commit": "abc",
-        "evaluations": [
-            {"n_updates": n, "target_return": target, "returns": [mean - 1, mean + 1]}
-            for n, target, mean in judged
-        ],
-    } | given
-
+from tests.experiments.reports.synthetic import BEST, EXPERT, record_of
 
 CELL = Cell("test", "qdt", "some/data-v0", 0, 500, evaluate_at=(250,), expert_target=True)
 GROUP = {seed: replace(CELL, seed=seed) for seed in range(4)}
@@ -48,21 +18,21 @@ GROUP = {seed: replace(CELL, seed=seed) for seed in range(4)}
 @pytest.fixture
 def four():
     """Seed 0 has run, 1 has diverged after 300 updates, 2 has failed, 3 is missing."""
-    diverged = record(GROUP[1], 0.0, diverged="Divergence at update 301: the loss is not finite (…)")
+    diverged = record_of(GROUP[1], 0.0, diverged="Divergence at update 301: the loss is not finite (…)")
     diverged["evaluations"] = [
         {"n_updates": n, "target_return": target, "returns": [mean]}
-        for n, target, mean in [(250, 200.0, -10.0), (300, 200.0, -20.0), (300, 1000.0, -30.0)]
+        for n, target, mean in [(250, BEST, -10.0), (300, BEST, -20.0), (300, EXPERT, -30.0)]
     ]
     failed = {"key": GROUP[2].key(), "failed": "Traceback\nValueError: `x` | y"}
-    return Outcomes([record(GROUP[0], 100.0), diverged, failed])
+    return Outcomes([record_of(GROUP[0], 100.0), diverged, failed])
 
 
 def test_a_diverged_run_is_judged_by_the_weights_before(four):
     assert [four.state(cell) for cell in GROUP.values()] == ["done", "diverged", "failed", "missing"]
     assert four.finished(GROUP) == [0, 1]
     assert four.returns(GROUP, [0, 1]).tolist() == [100, -20]
-    assert four.returns(GROUP, [0, 1], Moment(250)).tolist() == [50, -10]
-    assert four.returns(GROUP, [0, 1], Moment(500, "expert")).tolist() == [107, -30]
+    assert four.returns(GROUP, [0, 1], Moment(250)).tolist() == [99.875, -10]
+    assert four.returns(GROUP, [0, 1], Moment(500, "expert")).tolist() == [200, -30]
     assert learning_curve(GROUP, four)[500].tolist() == [100, -20]
 
 
@@ -81,8 +51,23 @@ def test_seeds_are_those_of_which_every_group_has_a_run(four):
 
 
 def test_scores_are_on_the_references_scale(four):
-    assert four.scores(GROUP, [0, 1]).tolist() == [55.0, 49.0]
+    assert four.scores(GROUP, [0, 1]).tolist() == [75.0, 15.0]
     assert four.scores(GROUP, []).tolist() == []
+
+
+def test_times_are_compared_on_one_processor_with_one_commit_alone():
+    seconds = {"qdt": (30.0, 20.0, 50.0, 70.0), "dt": (10.0, 10.0, 10.0, 10.0)}
+    groups = {
+        agent: {seed: replace(CELL, variant=agent, seed=seed) for seed in GROUP} for agent in ("qdt", "dt")
+    }
+    made_with = {("qdt", 2): {"processor": "another"}, ("dt", 3): {"commit": "another"}}
+    records = [
+        record_of(cell, 0.0, train_seconds=seconds[agent][seed], **made_with.get((agent, seed), {}))
+        for agent, group in groups.items()
+        for seed, cell in group.items()
+    ]
+    assert Outcomes(records).time_ratio(groups["qdt"], groups["dt"]) == 2.5  # seeds 0 and 1 are left
+    assert Outcomes(records[2:]).time_ratio(groups["qdt"], groups["dt"]) is None
 
 
 def test_a_moment_that_was_not_judged_is_refused(four):
@@ -91,15 +76,15 @@ def test_a_moment_that_was_not_judged_is_refused(four):
 
 
 def test_of_two_evaluations_at_once_the_first_counts():
-    judged = record(CELL, 100.0)
-    judged["evaluations"].append({"n_updates": 500, "target_return": 200.0, "returns": [1.0]})
+    judged = record_of(CELL, 100.0)
+    judged["evaluations"].append({"n_updates": 500, "target_return": BEST, "returns": [1.0]})
     assert Outcomes([judged]).returns({0: CELL}, [0]).tolist() == [100]
 
 
 def test_a_trace_is_means_of_a_hundred_updates():
     long, short = np.arange(30.0), np.arange(100.0, 119.0)  # the second diverged in its second hundred
     runs = zip((GROUP[0], GROUP[1]), (long, short), strict=True)
-    outcomes = Outcomes([record(cell, 0.0, loss=loss.tolist()) for cell, loss in runs])
+    outcomes = Outcomes([record_of(cell, 0.0, loss=loss.tolist()) for cell, loss in runs])
     trace = {n: values.tolist() for n, values in outcomes.trace(GROUP, [0, 1], "loss").items()}
     assert trace == {100: [4.5, 104.5], 200: [14.5], 300: [24.5]}
 

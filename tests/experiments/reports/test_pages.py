@@ -153,7 +153,7 @@ def test_folded_pairs_three_agents_by_seed():
 def test_online_agents_stand_beside_the_bound():
     cells = [*ONLINE, *beside(ONLINE, ("dt", "qdt", "bc-10%"))]
     table = rows(online_page(ONLINE, outcomes_of(cells, lambda cell: 50.0)).text)
-    assert ["`PPO`", "400,000 steps", "3 of 3", "50 (50 to 50)", "50.0", "0.0"] in table
+    assert ["`PPO`", "400,000 steps", "3 of 3", "50 (50 to 50)", "50.0", "1.0"] in table
     assert ["bound", "–", "–", "4000", "2025.0", "–"] in table
 
 
@@ -171,7 +171,7 @@ def test_mechanism_follows_what_was_measured():
             for n in (1, 2000)
         ]
 
-    records = [record_of(cell, 0.0) | {"mechanism": measured(cell)} for cell in MECHANISM]
+    records = [record_of(cell, 0.0, mechanism=measured(cell)) for cell in MECHANISM]
     page = mechanism_page(MECHANISM, Outcomes(records))
     table = {(row[0], row[1]): row[2:] for row in rows(page.text)}
     assert table["`qdt`", "1"] == [
