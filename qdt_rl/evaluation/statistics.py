@@ -4,12 +4,14 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
+from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from scipy import stats
 
 from qdt_rl.errors import ConfigError, InputError
 
 Statistic = Literal["mean", "iqm"]
+_N_RESAMPLES = 9_999
 
 
 def interquartile_mean(values: ArrayLike) -> float:
@@ -55,11 +57,51 @@ def bootstrap_interval(
     interval = stats.bootstrap(
         (sample,),
         _STATISTICS[statistic],
+        n_resamples=_N_RESAMPLES,
         confidence_level=confidence,
         method="percentile",
         rng=np.random.default_rng(seed),
     ).confidence_interval
     return float(interval.low), float(interval.high)
+
+
+def crossed_interval(
+    values: Float64[np.ndarray, "runs episodes"], confidence: float = 0.95, seed: int = 0
+) -> tuple[float, float]:
+    """Return a percentile bootstrap interval of the mean where all runs are judged by the same episodes.
+
+    Both are drawn anew, runs and episodes, 9,999 times: what the episodes have in common in every run is
+    luck too, which resampling runs alone cannot see.
+
+    Args:
+        values: Of each run and episode.
+        confidence: The interval's level, in (0, 1).
+        seed: Of the resampling.
+
+    Returns:
+        The lower and the upper end; both NaN for a single run.
+    """
+    n_runs, n_episodes = values.shape
+    if n_runs == 1:
+        return float("nan"), float("nan")
+    rng = np.random.default_rng(seed)
+    drawn_runs = rng.multinomial(n_runs, np.full(n_runs, 1 / n_runs), _N_RESAMPLES)
+    drawn_episodes = rng.multinomial(n_episodes, np.full(n_episodes, 1 / n_episodes), _N_RESAMPLES)
+    means = np.einsum("bi,ij,bj->b", drawn_runs, values, drawn_episodes, optimize=True) / values.size
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def student_interval(values: Float64[np.ndarray, " runs"], confidence: float = 0.95) -> tuple[float, float]:
+    """Return Student's interval of a mean, which is wider than a bootstrap's where values are few.
+
+    Returns:
+        The lower and the upper end; both NaN for a single value.
+    """
+    if len(values) == 1:
+        return float("nan"), float("nan")
+    reach = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * stats.sem(values)
+    return float(values.mean() - reach), float(values.mean() + reach)
 
 
 def _trimmed_mean(values: Any, axis: int) -> Any:

@@ -4,7 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qdt_rl.errors import ConfigError, InputError
-from qdt_rl.evaluation.statistics import bootstrap_interval, interquartile_mean
+from qdt_rl.evaluation.statistics import (
+    bootstrap_interval,
+    crossed_interval,
+    interquartile_mean,
+    student_interval,
+)
 from qdt_rl.experiments.reports.panels import performance_profile
 from qdt_rl.experiments.reports.tasks import probability_of_improvement
 
@@ -56,6 +61,28 @@ def test_the_interquartile_mean_ignores_outliers_and_so_does_its_interval():
     values = np.append(np.random.default_rng(0).normal(size=97), [1e6, -1e6, 1e6])
     low, high = bootstrap_interval(values, "iqm")
     assert -1 < low < interquartile_mean(values) < high < 1
+
+
+def test_students_interval_by_hand():
+    # Mean 2, standard error 1 / √3 = 0.5774, t(2) = 4.3027: 2 ± 2.4841.
+    assert student_interval(np.array([1.0, 2.0, 3.0])) == pytest.approx((-0.4841, 4.4841), abs=1e-4)
+    assert np.isnan(student_interval(np.array([1.0]))).all()
+
+
+def test_the_crossed_interval_is_that_of_drawing_runs_and_episodes_one_by_one():
+    values = np.random.default_rng(2).gumbel(size=(4, 7))
+    rng = np.random.default_rng(3)
+    means = [values[np.ix_(rng.integers(0, 4, 4), rng.integers(0, 7, 7))].mean() for _ in range(20_000)]
+    expected = np.quantile(means, [0.025, 0.975])
+    assert crossed_interval(values) == pytest.approx(expected, abs=0.03)
+    assert np.isnan(crossed_interval(values[:1])).all()
+
+
+def test_the_crossed_interval_of_runs_or_episodes_that_are_alike_is_the_others_own():
+    values = np.random.default_rng(4).normal(size=9)
+    alike = np.tile(values, (3, 1))
+    assert crossed_interval(alike) == pytest.approx(bootstrap_interval(values), abs=0.02)
+    assert crossed_interval(alike.T) == pytest.approx(bootstrap_interval(values), abs=0.02)
 
 
 def test_the_seed_counts():

@@ -61,7 +61,13 @@ class Outcomes:
 
     def returns(self, group: Group, seeds: Iterable[int], moment: Moment | None = None) -> Array:
         """Return the mean return of each seed; at the end, asked for the data's best, unless stated."""
-        return np.array([self._mean_return(group[seed], moment) for seed in seeds])
+        return np.array([np.mean(self._episodes(group[seed], moment)) for seed in seeds])
+
+    def episodes(
+        self, group: Group, seeds: Iterable[int], moment: Moment | None = None
+    ) -> Float64[np.ndarray, "seeds episodes"]:
+        """Return the returns of ``returns`` before they are averaged: episode j is the same in all runs."""
+        return np.array([self._episodes(group[seed], moment) for seed in seeds], dtype=float)
 
     def scores(self, group: Group, seeds: Sequence[int]) -> Array:
         """Return the score of each seed at the end: 0 for random actions, 100 for the expert."""
@@ -73,6 +79,11 @@ class Outcomes:
     def seconds(self, group: Group, seeds: Iterable[int]) -> Array:
         """Return each seed's time of training."""
         return np.array([self.record(group[seed])["train_seconds"] for seed in seeds], dtype=float)
+
+    def kept(self, group: Group, other: Group, seeds: Sequence[int]) -> Array:
+        """Return each seed's score as a percentage of the other run's; none if one of those is no success."""
+        before = self.scores(other, seeds)
+        return 100 * self.scores(group, seeds) / before if (before > 0).all() else np.empty(0)
 
     def time_ratio(self, group: Group, other: Group) -> float | None:
         """Return how many times as long as the other training took, the median of the seeds.
@@ -123,7 +134,7 @@ class Outcomes:
     def _is_run(self, cell: Cell) -> bool:
         return self.state(cell) in ("diverged", "done")
 
-    def _mean_return(self, cell: Cell, moment: Moment | None) -> float:
+    def _episodes(self, cell: Cell, moment: Moment | None) -> list[float]:
         n_updates, target = moment or Moment(cell.n_steps)
         evaluations = self.record(cell)["evaluations"]
         best_in_data = evaluations[0]["target_return"]
@@ -136,7 +147,8 @@ class Outcomes:
         if not judged:
             raise CheckpointError(f"The record of this cell has no evaluation at {moment}: {cell}")
         newest = max(judged, key=lambda evaluation: evaluation["n_updates"])  # of equals the first
-        return float(np.mean(newest["returns"]))
+        returns: list[float] = newest["returns"]
+        return returns
 
 
 def by_seed(cells: Iterable[Cell], key: Callable[[Cell], K]) -> dict[K, dict[int, Cell]]:

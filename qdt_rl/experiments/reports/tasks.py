@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+from jaxtyping import Float64
 
 from qdt_rl.experiments.cells import Cell
 from qdt_rl.experiments.reports.outcomes import Array, Moment, Outcomes, by_seed, task_name
 
+Values = TypeVar("Values", bound=np.ndarray)
 _PAIRS = (("qdt", "dt"), ("q-attention", "dt"), ("q-feedforward", "dt"), ("qdt", "wide-dt"))
 _TWO_BY_TWO = {"qdt", "q-attention", "q-feedforward", "dt"}
 
@@ -22,6 +25,7 @@ class Task:
         seeds: Those seeds, in order.
         n_planned: How many the grid has.
         returns: By agent and moment, the mean return of each seed.
+        episodes: By agent, the returns at the end, asked for the data's best, of each seed and episode.
         normalized: By agent, each seed's score at the end, 0 for random and 100 for the expert.
         time_ratios: By agent, its time of training over ``dt``'s, see ``Outcomes.time_ratio``.
         targets: The returns that were asked for: ``"data"`` and, if it was, ``"expert"``.
@@ -33,6 +37,7 @@ class Task:
     seeds: list[int]
     n_planned: int
     returns: dict[str, dict[Moment, Array]]
+    episodes: dict[str, Float64[np.ndarray, "seeds episodes"]]
     normalized: dict[str, Array]
     time_ratios: dict[str, float | None]
     targets: dict[str, float]
@@ -79,6 +84,7 @@ def _task(name: str, cells: Sequence[Cell], outcomes: Outcomes) -> Task:
         seeds,
         len(planned),
         {agent: {m: outcomes.returns(group, seeds, m) for m in moments} for agent, group in groups.items()},
+        {agent: outcomes.episodes(group, seeds) for agent, group in groups.items()},
         {agent: outcomes.scores(group, seeds) for agent, group in groups.items()},
         {agent: outcomes.time_ratio(group, groups.get("dt", {})) for agent, group in groups.items()},
         dict(zip(("data", "expert"), asked, strict=False)),
@@ -91,8 +97,15 @@ def _moments(cell: Cell) -> list[Moment]:
     return [*by_data, Moment(cell.n_steps, "expert")] if cell.expert_target else by_data
 
 
-def contrasts(returns: Mapping[str, Array]) -> dict[str, Array]:
-    """Return the differences that the ablation is about, a value a seed; those of agents that are there."""
+def contrasts(returns: Mapping[str, Values]) -> dict[str, Values]:
+    """Return the differences that the ablation is about, of agents that are there.
+
+    Args:
+        returns: By agent, those of each seed, or of each seed and episode.
+
+    Returns:
+        By name, in the same shape.
+    """
     found = {f"`{a}` − `{b}`": returns[a] - returns[b] for a, b in _PAIRS if {a, b} <= set(returns)}
     return found | ({"synergy": synergy(returns)} if set(returns) >= _TWO_BY_TWO else {})
 
@@ -106,9 +119,9 @@ def improvements(returns: Mapping[str, Array]) -> dict[str, float]:
     }
 
 
-def synergy(returns: Mapping[str, Array]) -> Array:
-    """Return the two-by-two interaction of each seed: (QDT − Q-attention) − (Q-feedforward − DT)."""
-    interaction: Array = (returns["qdt"] - returns["q-attention"]) - (
+def synergy(returns: Mapping[str, Values]) -> Values:
+    """Return the two-by-two interaction, (QDT − Q-attention) − (Q-feedforward − DT), in the same shape."""
+    interaction: Values = (returns["qdt"] - returns["q-attention"]) - (
         returns["q-feedforward"] - returns["dt"]
     )
     return interaction

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from qdt_rl.experiments.cells import Cell
-from qdt_rl.experiments.reports.sceptic import conclude, conclude_by_t, leave_one_out, sceptic_table
+from qdt_rl.experiments.reports.sceptic import (
+    FALSE_POSITIVES,
+    conclude,
+    conclude_by_t,
+    conclude_crossed,
+    leave_one_out,
+    sceptic_table,
+)
 from qdt_rl.experiments.reports.tasks import tasks
 from tests.experiments.reports.synthetic import outcomes_of, rows
 
@@ -39,6 +46,23 @@ def test_a_table_marks_what_flips():
     ]
     (task,) = tasks(cells, outcomes_of(cells, lambda cell: (cell.variant == "qdt") * (1.0 + cell.seed)))
     header, _, row = rows(sceptic_table(task))
-    assert header[1:5] == ["conclusion", "without one seed", "IQM", "Student's t"]
-    assert header[5:] == ["250 updates", "expert's target"]
-    assert row == ["`qdt` − `dt`", "+", "3 of 3 the same", "+", "**open**", "+", "+"]
+    assert header[1:6] == ["conclusion", "without one seed", "IQM", "Student's t", "episodes drawn too"]
+    assert header[6:] == ["250 updates", "expert's target"]
+    assert row == ["`qdt` − `dt`", "+", "3 of 3 the same", "+", "**open**", "+", "+", "+"]
+
+
+def test_what_the_episodes_have_in_common_is_luck_too():
+    alike = np.array(
+        [[40.0, -30.0, 5.0]] * 4
+    )  # every seed gains on the first episode, and loses on the second
+    assert conclude(alike.mean(axis=1)) == "+"
+    assert conclude_crossed(alike) == "open"
+
+
+@pytest.mark.parametrize("n_seeds", [2, 3, 5])
+def test_how_often_few_seeds_mislead_is_as_stated(n_seeds):
+    rng = np.random.default_rng(0)
+    samples = rng.normal(size=(1000, n_seeds))
+    draws = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), 1000) / n_seeds
+    low, high = np.quantile(samples @ draws.T, [0.025, 0.975], axis=1)
+    assert np.mean((low > 0) | (high < 0)) == pytest.approx(FALSE_POSITIVES[n_seeds], abs=0.04)
