@@ -13,8 +13,10 @@ from qdt_rl.experiments.reports.panels import Curves
 _DELAY_OF = {dataset: delay for delay, dataset in DELAYED.items()}
 _WITH_CONTEXT = ("dt", "qdt", "wide-dt")
 _WITHOUT = ("bc", "bc-10%")
-_DELAYS_HEADER = ["context", "agent", "delay", "seeds", "undelayed", "delayed", "difference", "score kept"]
-_HIDDEN_HEADER = ["agent", "context", "seeds", "return", "difference from `bc`", "normalised"]
+_DELAYS_HEADER = ["context", "agent", "delay", "seeds", "undelayed", "delayed", "difference", "score kept, %"]
+_CONTRASTS_HEADER = ["context", "delay", "what the delay costs", "seeds", "difference"]
+_HIDDEN_HEADER = ["agent", "context", "seeds", "return", "− `bc`", "− own, context 1", "normalised"]
+_RIVALS = ("dt", "wide-dt")
 
 
 class Condition(NamedTuple):
@@ -46,12 +48,16 @@ def credit_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
     """Return what agents keep of their undelayed return, and their returns with a hidden polarity."""
     groups = conditions(cells)
     delays = table(_DELAYS_HEADER, _delay_rows(groups, outcomes))
+    contrasts = table(_CONTRASTS_HEADER, _contrast_rows(groups, outcomes))
     hidden = table(_HIDDEN_HEADER, _hidden_rows(groups, outcomes))
     shortfall = outcomes.shortfall(cell for group in groups.values() for cell in group.values())
     text = (
-        f"{shortfall}\n### Delayed rewards\n\nThe score kept is the mean score of the delayed runs over that "
-        "of the undelayed ones of the same seeds; the score is 0 for random actions, 100 for the expert.\n\n"
-        f"{delays}\n### Hidden polarity\n\n{hidden}"
+        f"{shortfall}\n### Delayed rewards\n\nThe score kept is a delayed run's score over that of the "
+        "undelayed run of the same seed; the score is 0 for random actions, 100 for the expert. Cloning "
+        f"reads no rewards, and so keeps all but what the best tenth loses by its choice.\n\n{delays}\n"
+        "Credit assignment is better where a delay costs less, by the seed:\n\n"
+        f"{contrasts}\n### Hidden polarity\n\nWhat memory is worth is the difference from the same agent "
+        f"with a context of 1; the one from `bc` is also what asking for a return is worth.\n\n{hidden}"
     )
     found = {**_delay_panels(groups, outcomes), **_hidden_panel(groups, outcomes)}
     return Page(text, found)
@@ -61,25 +67,42 @@ def _delay_rows(groups: Mapping[Condition, Group], outcomes: Outcomes) -> Iterat
     for condition, group in sorted(groups.items(), key=lambda item: (item[0][1:], _delay(item[0]))):
         undelayed = groups.get(condition._replace(dataset=DELAYED[1]), {})
         planned = group.keys() & undelayed.keys()
-        if condition.agent in _WITHOUT or _delay(condition) == 1 or not planned:
+        if _delay(condition) == 1 or not planned:
             continue
         seeds = outcomes.finished(group, undelayed)
         before, after = outcomes.returns(undelayed, seeds), outcomes.returns(group, seeds)
         yield [
-            str(condition.context_length),
+            _context(condition),
             f"`{condition.agent}`",
             str(_delay(condition)),
             f"{len(seeds)} of {len(planned)}",
             *(mean_and_interval(returns) for returns in (before, after)),
             mean_and_interval(after - before, signed=True),
-            _kept(group, undelayed, seeds, outcomes),
+            mean_and_interval(outcomes.kept(group, undelayed, seeds)),
         ]
 
 
-def _kept(group: Group, undelayed: Group, seeds: Sequence[int], outcomes: Outcomes) -> str:
-    if not seeds:
-        return "–"
-    return f"{outcomes.scores(group, seeds).mean() / outcomes.scores(undelayed, seeds).mean():.0%}"
+def _contrast_rows(groups: Mapping[Condition, Group], outcomes: Outcomes) -> Iterator[list[str]]:
+    """Yield how much less a delay costs QDT than its rivals, where all of them were planned."""
+    own = [condition for condition in groups if condition.agent == "qdt" and _delay(condition) > 1]
+    for condition in sorted(own, key=lambda condition: (condition.context_length, _delay(condition))):
+        for rival in _RIVALS:
+            pair = (condition, condition._replace(agent=rival))
+            runs = [groups.get(c, {}) for c in pair]
+            runs += [groups.get(c._replace(dataset=DELAYED[1]), {}) for c in pair]
+            planned = set.intersection(*(set(group) for group in runs))
+            if not planned:
+                continue
+            seeds = outcomes.finished(*runs)
+            mine, its, mine_before, its_before = (outcomes.returns(group, seeds) for group in runs)
+            difference = (mine - mine_before) - (its - its_before)
+            yield [
+                _context(condition),
+                str(_delay(condition)),
+                f"`qdt` − `{rival}`",
+                f"{len(seeds)} of {len(planned)}",
+                mean_and_interval(difference, signed=True),
+            ]
 
 
 def _hidden_rows(groups: Mapping[Condition, Group], outcomes: Outcomes) -> Iterator[list[str]]:
@@ -87,17 +110,24 @@ def _hidden_rows(groups: Mapping[Condition, Group], outcomes: Outcomes) -> Itera
     for condition, group in sorted(groups.items(), key=lambda item: (item[0].agent, item[0].context_length)):
         if condition.dataset != HIDDEN:
             continue
-        seeds = outcomes.finished(group, memoryless)
-        returns = outcomes.returns(group, seeds)
-        difference = mean_and_interval(returns - outcomes.returns(memoryless, seeds), signed=True)
+        seeds = outcomes.finished(group)
+        own = groups.get(condition._replace(context_length=1), {})
         yield [
             f"`{condition.agent}`",
-            str(condition.context_length) if condition.agent in _WITH_CONTEXT else "none",
-            f"{len(seeds)} of {len(group.keys() & memoryless.keys())}",
-            mean_and_interval(returns),
-            difference if condition.agent != "bc" else "–",
+            _context(condition),
+            f"{len(seeds)} of {len(group)}",
+            mean_and_interval(outcomes.returns(group, seeds)),
+            *(_difference(group, other, outcomes) for other in (memoryless, own)),
             f"{outcomes.scores(group, seeds).mean():.1f}" if seeds else "–",
         ]
+
+
+def _difference(group: Group, other: Group, outcomes: Outcomes) -> str:
+    """Return by how much a group's returns exceed another's of the same seeds; a dash for a group's own."""
+    if group is other:
+        return "–"
+    seeds = outcomes.finished(group, other)
+    return mean_and_interval(outcomes.returns(group, seeds) - outcomes.returns(other, seeds), signed=True)
 
 
 def _delay_panels(groups: Mapping[Condition, Group], outcomes: Outcomes) -> dict[str, list[Panel]]:
@@ -129,6 +159,10 @@ def _hidden_panel(groups: Mapping[Condition, Group], outcomes: Outcomes) -> dict
     levels = {agent: lines.pop(agent)[1].mean() for agent in _WITHOUT if agent in lines}
     panel = Curves("hidden polarity", "context, timesteps", "return at the end", lines, levels=levels)
     return {"hidden": [panel]} if lines else {}
+
+
+def _context(condition: Condition) -> str:
+    return str(condition.context_length) if condition.agent in _WITH_CONTEXT else "none"
 
 
 def _delay(condition: Condition) -> int:

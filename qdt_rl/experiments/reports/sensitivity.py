@@ -36,8 +36,10 @@ def levels(cells: Sequence[Cell]) -> Iterator[Level]:
         varied = [level for level in found if level.factor == setting]
         for agent in dict.fromkeys(level.agent for level in varied):
             mine = [level for level in varied if level.agent == agent]
-            own = Level(setting, default, agent, in_ablation(mine[0].group))
-            yield from sorted([*mine, own], key=lambda level: level.value)
+            mine.append(Level(setting, default, agent, in_ablation(mine[0].group)))
+            if setting == "n_channels":  # one channel is what Q-attention alone has
+                mine.append(Level(setting, 1, agent, in_ablation(mine[0].group, "q-attention")))
+            yield from sorted(mine, key=lambda level: level.value)
 
 
 def _level_of(cell: Cell) -> tuple[str, float, str]:
@@ -62,7 +64,7 @@ def sensitivity_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
 
 def _row(level: Level, outcomes: Outcomes) -> list[str]:
     name, default = FACTORS[level.factor]
-    own = in_ablation(level.group)
+    own = in_ablation(level.group, level.agent)
     seeds = outcomes.finished(level.group, own)
     returns = outcomes.returns(level.group, seeds)
     is_default = level.value == default
@@ -79,7 +81,7 @@ def _panel(varied: Sequence[Level], outcomes: Outcomes) -> Curves:
     values = sorted({level.value for level in varied})
     lines: dict[str, dict[float, Array]] = {}
     for level in varied:
-        seeds = outcomes.finished(level.group, in_ablation(level.group))
+        seeds = outcomes.finished(level.group, in_ablation(level.group, level.agent))
         if seeds:
             position = values.index(level.value)
             lines.setdefault(level.agent, {})[position] = outcomes.returns(level.group, seeds)
