@@ -65,6 +65,11 @@ DELAYED = {
     200: "qdt/synthetic-delayed-200/medium-replay-v0",
 }
 """The same episodes by the delay of their rewards, in steps."""
+QUALITIES = tuple(
+    f"qdt/synthetic/{quality}-v0"
+    for quality in ("random", "medium", "medium-replay", "medium-expert", "expert")
+)
+"""The datasets of the usual task, from bad to good."""
 _OFFLINE = ("dt", "q-attention", "q-feedforward", "qdt", "wide-dt", "bc", "bc-10%")
 ABLATION = (
     *_task("ablation", REPLAY, _OFFLINE, range(5)),

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from qdt_rl.experiments.cells import Cell
 from qdt_rl.experiments.grids import ONLINE
+from qdt_rl.experiments.reports.claims import claims_text
 from qdt_rl.experiments.reports.online import bounds, online_rows
 from qdt_rl.experiments.reports.outcomes import Array, Outcomes
 from qdt_rl.experiments.reports.page import Page, Panel, mean_and_interval, table
@@ -15,7 +16,9 @@ from qdt_rl.experiments.reports.tasks import Task, contrasts, improvements, task
 def ablation_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
     """Return what is missing, and for each task returns, differences, synergy, and what the sceptic says."""
     all_tasks = tasks(cells, outcomes)
-    text = "\n".join(part for task in all_tasks for part in _parts(task, outcomes))
+    text = "\n".join(
+        [claims_text(all_tasks), *(part for task in all_tasks for part in _parts(task, outcomes))]
+    )
     shown = [task for task in all_tasks if task.seeds]
     return Page(f"{text}\n{expected_by_chance(shown)}", _figures(shown) if shown else {})
 

@@ -47,7 +47,7 @@ def sceptic_table(task: Task) -> str:
         for moment in other
     ]
     rows = []
-    episodes = contrasts(task.episodes)
+    episodes = contrasts({agent: by_moment[task.last] for agent, by_moment in task.episodes.items()})
     for name, differences in contrasts(task.at(task.last)).items():
         conclusion = conclude(differences)
         views = [conclude(differences, "iqm"), conclude_by_t(differences), conclude_crossed(episodes[name])]

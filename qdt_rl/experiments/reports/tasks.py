@@ -25,7 +25,7 @@ class Task:
         seeds: Those seeds, in order.
         n_planned: How many the grid has.
         returns: By agent and moment, the mean return of each seed.
-        episodes: By agent, the returns at the end, asked for the data's best, of each seed and episode.
+        episodes: The same before it is averaged: of each seed and episode.
         normalized: By agent, each seed's score at the end, 0 for random and 100 for the expert.
         time_ratios: By agent, its time of training over ``dt``'s, see ``Outcomes.time_ratio``.
         targets: The returns that were asked for: ``"data"`` and, if it was, ``"expert"``.
@@ -37,7 +37,7 @@ class Task:
     seeds: list[int]
     n_planned: int
     returns: dict[str, dict[Moment, Array]]
-    episodes: dict[str, Float64[np.ndarray, "seeds episodes"]]
+    episodes: dict[str, dict[Moment, Float64[np.ndarray, "seeds episodes"]]]
     normalized: dict[str, Array]
     time_ratios: dict[str, float | None]
     targets: dict[str, float]
@@ -84,7 +84,7 @@ def _task(name: str, cells: Sequence[Cell], outcomes: Outcomes) -> Task:
         seeds,
         len(planned),
         {agent: {m: outcomes.returns(group, seeds, m) for m in moments} for agent, group in groups.items()},
-        {agent: outcomes.episodes(group, seeds) for agent, group in groups.items()},
+        {agent: {m: outcomes.episodes(group, seeds, m) for m in moments} for agent, group in groups.items()},
         {agent: outcomes.scores(group, seeds) for agent, group in groups.items()},
         {agent: outcomes.time_ratio(group, groups.get("dt", {})) for agent, group in groups.items()},
         dict(zip(("data", "expert"), asked, strict=False)),

@@ -1,0 +1,176 @@
+"""What becomes of the paper's claims here, each by a rule that was written before its runs had ended."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float64
+
+from qdt_rl.evaluation.statistics import crossed_interval, student_interval
+from qdt_rl.experiments.grids import DELAYED, QUALITIES, REPLAY
+from qdt_rl.experiments.reports.page import table
+from qdt_rl.experiments.reports.tasks import Task, contrasts
+
+Verdict = Literal["confirmed", "contradicted", "undecided"]
+Interval = tuple[float, float]
+Values = Float64[np.ndarray, "seeds episodes"]
+
+MIN_SEEDS = 5
+LARGE, MARGINAL = 25.0, 10.0
+SLOWER = (1.5, 2.1)
+EARLY = 500
+_RULE = f"""\
+**The rules.** All differences are paired by seed and given in points of the normalised score, 0 for random
+actions and 100 for the expert; on medium-replay at the end of training, asked for the best return in the
+data, unless the line says otherwise. An interval reaches at either end as far as the wider one of Student's
+over seeds and the bootstrap over seeds and episodes, both at 95 %. A claim is confirmed or contradicted if
+the interval lies wholly on one side of the line's bound; it is undecided otherwise, or with fewer than
+{MIN_SEEDS} seeds. What is *far* or a *catastrophe* is ours to fix, since the paper's scale is unknown:
+{LARGE:.0f} points; what is *marginal*: {MARGINAL:.0f}.
+"""
+_HEADER = ["the paper's claim", "in the paper", "confirmed if", "seeds", "here", "verdict"]
+
+
+class Claim(NamedTuple):
+    """A line of the table."""
+
+    claim: str
+    in_paper: str
+    confirmed_if: str
+    seeds: str
+    here: str
+    verdict: Verdict
+
+
+def claims_text(tasks: Sequence[Task]) -> str:
+    """Return the rules, and a line a claim.
+
+    Args:
+        tasks: The ablation's; of a grid that lacks one that a claim is about, nothing is said.
+    """
+    by_name = {task.name: task for task in tasks}
+    if not by_name.keys() >= {DELAYED[50], *QUALITIES}:
+        return ""
+    lines = [*_on_replay(by_name[REPLAY]), _across_qualities(by_name), _credit(by_name)]
+    return f"### The paper's claims\n\n{_RULE}\n{table(_HEADER, lines)}"
+
+
+def widest_interval(differences: Values) -> Interval:
+    """Return the farther ends of Student's interval over seeds and a bootstrap over seeds and episodes."""
+    if len(differences) < 2:
+        return float("nan"), float("nan")
+    low, high = zip(student_interval(differences.mean(axis=1)), crossed_interval(differences), strict=True)
+    return min(low), max(high)
+
+
+def above(interval: Interval, bound: float = 0.0) -> Verdict:
+    """Return whether a difference that is claimed to be above a bound is."""
+    low, high = interval
+    return "confirmed" if low > bound else "contradicted" if high < bound else "undecided"
+
+
+def within(interval: Interval, bound: float) -> Verdict:
+    """Return whether a difference that is claimed to be within ± a bound is."""
+    low, high = interval
+    if -bound < low and high < bound:
+        return "confirmed"
+    return "contradicted" if low > bound or high < -bound else "undecided"
+
+
+def _on_replay(task: Task) -> Iterator[Claim]:
+    found, n = _points(task), len(task.seeds)
+    seeds = f"{n} of {task.n_planned}"
+
+    def claim(name: str, in_paper: str, confirmed_if: str, differences: Values, bound: float | None) -> Claim:
+        interval = widest_interval(differences)
+        verdict = within(interval, MARGINAL) if bound is None else above(interval, bound)
+        return Claim(name, in_paper, confirmed_if, seeds, _shown(differences, interval), _by(n, verdict))
+
+    better = found["`qdt` − `dt`"]
+    yield claim("QDT is better than DT", "2578, −134", "`qdt` − `dt` > 0", better, 0.0)
+    yield claim("and by far, 2,000 %", "2578, −134", f"`qdt` − `dt` > {LARGE:.0f}", better, LARGE)
+    failing = -found["`q-attention` − `dt`"]
+    yield claim(
+        "Q-attention alone is a catastrophe",
+        "−2447, −134",
+        f"`dt` − `q-attention` > {LARGE:.0f}",
+        failing,
+        LARGE,
+    )
+    marginal = found["`q-feedforward` − `dt`"]
+    yield claim(
+        "Q-feedforward alone is marginal",
+        "34, −134",
+        f"|`q-feedforward` − `dt`| < {MARGINAL:.0f}",
+        marginal,
+        None,
+    )
+    yield claim("The two need each other: synergy", "+4857", "interaction > 0", found["synergy"], 0.0)
+    yield claim(
+        "(ours) not for its size alone", "–", "`qdt` − `wide-dt` > 0", found["`qdt` − `wide-dt`"], 0.0
+    )
+    early = _points(task, EARLY)["`qdt` − `dt`"]
+    yield claim("QDT needs fewer epochs", "no figure", f"`qdt` − `dt` > 0 after {EARLY} updates", early, 0.0)
+    ratio, (least, most) = task.time_ratios["qdt"], SLOWER
+    verdict: Verdict = "undecided"
+    if ratio is not None:
+        verdict = "confirmed" if least < ratio < most else "contradicted"
+    shown = "–" if ratio is None else f"{ratio:.2f} ×"
+    yield Claim("QDT is 1.8 × slower", "1.8 ×", f"{least} to {most} × `dt`'s time", seeds, shown, verdict)
+
+
+def _across_qualities(by_name: Mapping[str, Task]) -> Claim:
+    """Compare QDT and DT by the mean over the qualities of the data, of seeds that have been run with all."""
+    found = [by_name[name] for name in QUALITIES]
+    n_run = sum(len(task.seeds) >= MIN_SEEDS for task in found)
+    seeds = sorted(set.intersection(*(set(task.seeds) for task in found)))
+    mean = np.mean([_of_seeds(task, seeds) for task in found], axis=0) if seeds else np.empty((0, 0))
+    interval = widest_interval(mean)
+    return Claim(
+        "QDT generalises better across data quality",
+        "no figure",
+        f"mean of `qdt` − `dt` over {len(QUALITIES)} qualities > 0",
+        f"{n_run} of {len(QUALITIES)} qualities",
+        _shown(mean, interval),
+        _by(len(seeds), above(interval)),
+    )
+
+
+def _credit(by_name: Mapping[str, Task]) -> Claim:
+    """Compare what a delay of 50 steps costs QDT and DT."""
+    now, delayed = by_name[REPLAY], by_name[DELAYED[50]]
+    seeds = sorted({*now.seeds} & {*delayed.seeds})
+    cost = _of_seeds(delayed, seeds) - _of_seeds(now, seeds) if seeds else np.empty((0, 0))
+    interval = widest_interval(cost)
+    return Claim(
+        "QDT assigns credit better",
+        "no figure",
+        "a delay of 50 steps costs `qdt` less than `dt`",
+        f"{len(seeds)} of {delayed.n_planned}",
+        _shown(cost, interval),
+        _by(len(seeds), above(interval)),
+    )
+
+
+def _points(task: Task, n_updates: int | None = None) -> dict[str, Values]:
+    """Return the contrasts in points of the normalised score, of each seed and episode."""
+    low, high = task.references
+    moment = task.last if n_updates is None else task.last._replace(n_updates=n_updates)
+    episodes = {agent: by_moment[moment] for agent, by_moment in task.episodes.items()}
+    return {name: 100 * values / (high - low) for name, values in contrasts(episodes).items()}
+
+
+def _of_seeds(task: Task, seeds: Sequence[int]) -> Values:
+    """Return QDT − DT at the end, in points, of these seeds."""
+    return _points(task)["`qdt` − `dt`"][[task.seeds.index(seed) for seed in seeds]]
+
+
+def _by(n_seeds: int, verdict: Verdict) -> Verdict:
+    return verdict if n_seeds >= MIN_SEEDS else "undecided"
+
+
+def _shown(differences: Values, interval: Interval) -> str:
+    if not len(differences):
+        return "–"
+    ends = "" if np.isnan(interval[0]) else f" ({interval[0]:+.1f} to {interval[1]:+.1f})"
+    return f"{differences.mean():+.1f}{ends}"
