@@ -2,6 +2,8 @@
 
 import platform
 import subprocess
+from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,12 @@ _PACKAGES = ("qdt-rl", "torch", "numpy", "gymnasium", "minari", "stable-baseline
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-def provenance() -> dict[str, Any]:
-    """Return versions, the processor and which of its instructions torch uses, and the commit, for JSON."""
+@cache
+def provenance() -> Mapping[str, Any]:
+    """Return versions, the processor and which of its instructions torch uses, and the commit, for JSON.
+
+    Those of the first call in this process: its code was loaded then, whatever is checked out later.
+    """
     versions = {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
     name = torch.cpu.get_capabilities().get("cpu_name", platform.machine())
     processor = f"{name}, {torch.backends.cpu.get_cpu_capability()}"

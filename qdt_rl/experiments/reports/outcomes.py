@@ -9,6 +9,7 @@ from jaxtyping import Float64
 from qdt_rl.errors import CheckpointError
 from qdt_rl.experiments.cells import Cell
 from qdt_rl.experiments.grids import ablation_cell
+from qdt_rl.model.variants import VARIANTS
 
 Records = Sequence[Mapping[str, Any]]
 Array = Float64[np.ndarray, " seeds"]
@@ -116,11 +117,12 @@ class Outcomes:
         return {n_updates: np.array(means) for n_updates, means in by_update.items()}
 
     def shortfall(self, cells: Iterable[Cell]) -> str:
-        """Return Markdown that counts the missing runs, and names those that failed or diverged."""
+        """Return Markdown that counts the missing runs, and names what failed, diverged or does not fit."""
         distinct = {cell.key(): cell for cell in cells}.values()
         missing = sum(self.state(cell) == "missing" for cell in distinct)
         lines = [f"**{missing} of {len(distinct)} runs are missing.**\n"] if missing else []
         lines += [f"- {line}" for cell in distinct for line in self._misfortune(cell)]
+        lines += [f"- {line}" for line in self._mixtures(distinct)]
         return "\n".join([*lines, ""]) if lines else ""
 
     def _misfortune(self, cell: Cell) -> Iterator[str]:
@@ -130,6 +132,19 @@ class Outcomes:
             yield f"failed: {describe(cell)}: `{last_line}`"
         if state == "diverged":
             yield f"diverged: {describe(cell)}: {self.record(cell)['diverged'].partition(':')[0]}"
+
+    def _mixtures(self, cells: Iterable[Cell]) -> Iterator[str]:
+        """Yield the seeds of which some transformers were trained in another precision than others."""
+        found: dict[tuple[str, int], dict[str, list[str]]] = {}
+        for cell in cells:
+            precision = self.record(cell).get("precision") if self._is_run(cell) else None
+            if precision and cell.variant.partition("+")[0] in VARIANTS:
+                of_seed = found.setdefault((task_name(cell), cell.seed), {})
+                of_seed.setdefault(precision, []).append(f"`{cell.variant}`")
+        for (task, seed), by_precision in found.items():
+            if len(by_precision) > 1:
+                each = "; ".join(f"{name}: {', '.join(agents)}" for name, agents in by_precision.items())
+                yield f"**different precisions**: {task}, seed {seed}: {each}"
 
     def _is_run(self, cell: Cell) -> bool:
         return self.state(cell) in ("diverged", "done")

@@ -110,13 +110,15 @@ def _provenance(name: str, records: Records) -> str:
     """Return a line that says what the records were made with."""
     commits = sorted({str(record["commit"]) for record in records})
     processors = sorted({record["processor"] for record in records})
-    versions = records[0]["versions"]
-    made_with = ", ".join(f"{package} {version}" for package, version in versions.items())
+    versions = dict.fromkeys(item for record in records for item in record["versions"].items())
+    made_with = ", ".join(f"{package} {version}" for package, version in versions)
+    precisions = sorted({record["precision"] for record in records if "precision" in record})
     failed = sum(bool(record["failed"]) for record in records)
     diverged = sum(bool(record.get("diverged")) for record in records)
     return (
         f"- `{name}`: {len(records)} records ({failed} failed, {diverged} diverged), "
-        f"{made_with}; processors: {'; '.join(processors)}; commits: {', '.join(commits)}"
+        f"{made_with}; processors: {'; '.join(processors)}; precisions: {', '.join(precisions)}; "
+        f"commits: {', '.join(commits)}"
     )
 
 

@@ -45,6 +45,19 @@ def test_what_lacks_is_counted_and_named(four):
     assert four.shortfall([GROUP[0]]) == ""
 
 
+def test_different_precisions_within_a_seed_are_named():
+    agents = [replace(CELL, variant=name) for name in ("dt", "qdt", "qdt+raw-returns", "bc")]
+    cells = [replace(cell, seed=seed) for seed in (0, 1) for cell in agents]
+
+    def precision(cell):
+        return "bf16-mixed" if (cell.variant, cell.seed) == ("dt", 1) else "32"
+
+    outcomes = Outcomes([record_of(cell, 0.0, precision=precision(cell)) for cell in cells])
+    assert outcomes.shortfall(cells) == (
+        "- **different precisions**: some/data-v0, seed 1: bf16-mixed: `dt`; 32: `qdt`, `qdt+raw-returns`\n"
+    )
+
+
 def test_seeds_are_those_of_which_every_group_has_a_run(four):
     assert four.finished(GROUP, {1: GROUP[1], 2: GROUP[2]}) == [1]
     assert four.finished(GROUP, {}) == []
