@@ -9,7 +9,8 @@ from gymnasium.vector import AutoresetMode
 from jaxtyping import Float64
 from numpy.typing import ArrayLike
 
-from qdt_rl.errors import ConfigError, TargetReturnWarning
+from qdt_rl.config import require_whole
+from qdt_rl.errors import TargetReturnWarning
 from qdt_rl.evaluation.environments import (
     AnyEnv,
     AnyVectorEnv,
@@ -70,10 +71,8 @@ def evaluate(
         InputError: If ``target_return`` is not finite or not of the right length.
         MissingExtraError: If the environment of an id needs a package that is not installed.
     """
-    _check_whole("n_episodes", n_episodes, 1)
-    _check_whole("seed", seed, 0)
-    if n_envs is not None:
-        _check_whole("n_envs", n_envs, 1)
+    n_episodes, seed = require_whole("n_episodes", n_episodes, 1), require_whole("seed", seed, 0)
+    n_envs = None if n_envs is None else require_whole("n_envs", n_envs, 1)
     targets = spread_target_return(target_return, n_episodes, "episode")
     references = _known(policy, env, "reference_scores") if reference_scores is None else reference_scores
     if getattr(policy, "is_return_conditioned", False):
@@ -103,11 +102,6 @@ def _warn_beyond_the_data(targets: Float64[np.ndarray, " episodes"], best_return
             TargetReturnWarning,
             stacklevel=3,
         )
-
-
-def _check_whole(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int | np.integer) or value < least:
-        raise ConfigError(f"{name} must be a whole number of at least {least}, but {value!r} was given.")
 
 
 def _play_all(

@@ -12,7 +12,7 @@ from jaxtyping import Float32
 from stable_baselines3.common.utils import get_device
 from torch import Tensor
 
-from qdt_rl.config import TrainConfig, is_whole, require
+from qdt_rl.config import TrainConfig, require, require_whole
 from qdt_rl.data.minari_reader import (
     check_spaces,
     environment_id,
@@ -86,13 +86,12 @@ class OfflinePolicy(SB3Face, Persistent):
     ) -> None:
         super().__init__(verbose, tensorboard_log)
         require_device(device)
-        require(is_whole(seed, 0), "seed", "a whole number of at least 0", seed)
         require(isinstance(verbose, int | np.integer), "verbose", "a whole number", verbose)
         is_place = tensorboard_log is None or isinstance(tensorboard_log, str | PathLike)
         require(is_place, "tensorboard_log", "a folder or None", tensorboard_log)
         self.train_config = train_config
-        self.context_length = context_length
-        self.seed = seed
+        self.context_length = int(context_length)
+        self.seed = require_whole("seed", seed, 0)
         self.device = device
         self.reference_scores: tuple[float, float] | None = None
         self.best_return: float | None = None
@@ -160,8 +159,8 @@ class OfflinePolicy(SB3Face, Persistent):
             DatasetError: If the dataset is missing, empty or damaged, or its spaces do not fit.
             DivergenceError: If training produces a value that is not finite.
         """
-        require(is_whole(n_steps, 1), "n_steps", "a whole number of at least 1", n_steps)
-        require(is_whole(log_interval, 1), "log_interval", "a whole number of at least 1", log_interval)
+        n_steps = require_whole("n_steps", n_steps, 1)
+        log_interval = require_whole("log_interval", log_interval, 1)
         from qdt_rl.policy.callbacks import as_callback
 
         trainer, sampler = self._take_up(load_dataset(dataset))

@@ -146,6 +146,7 @@ def test_a_target_beyond_the_data_is_warned_of_in_the_callers_line(lottery, tall
     [
         ({"n_episodes": 0}, ConfigError, "n_episodes must be a whole number of at least 1, but 0 was given"),
         ({"n_episodes": 2.0}, ConfigError, r"n_episodes must be a whole number of at least 1, but 2\.0 was"),
+        ({"n_episodes": True}, ConfigError, "n_episodes must be a whole number of at least 1, but True was"),
         ({"seed": -1}, ConfigError, "seed must be a whole number of at least 0, but -1 was given"),
         ({"n_envs": 0}, ConfigError, "n_envs must be a whole number of at least 1, but 0 was given"),
         (
