@@ -15,7 +15,7 @@ from qdt_rl.evaluation.environments import (
     AnyEnv,
     AnyVectorEnv,
     autoreset_mode,
-    may_be_same,
+    may_be_registered_as,
     reset_rows,
     vector_env,
 )
@@ -57,7 +57,8 @@ def evaluate(
         n_envs: With an id, how many environments to step at once. None: as few as play all episodes in equal
             rounds of at most 64.
         reference_scores: The (minimum, maximum) returns that count as 0 and 100. None: the policy's
-            ``reference_scores``, if it has them and its ``env_id`` names no other environment.
+            ``reference_scores``, if it has them and its ``env_id`` names no other environment than this, with
+            the arguments and the ``max_episode_steps`` that are registered.
         progress_bar: Show one, if standard error is a terminal.
 
     Returns:
@@ -89,8 +90,7 @@ def evaluate(
 
 def _known(policy: Policy, env: AnyEnv, name: str) -> Any:
     """Return what a policy knows of the environment that its data came from, if this may be it."""
-    env_id = env if isinstance(env, str) else getattr(getattr(env, "spec", None), "id", None)
-    is_its_own = may_be_same(getattr(policy, "env_id", None), env_id)
+    is_its_own = may_be_registered_as(env, getattr(policy, "env_id", None))
     return getattr(policy, name, None) if is_its_own else None
 
 
