@@ -113,12 +113,17 @@ def _make(env_id: str, n_envs: int) -> AnyVectorEnv:
 def reset_rows(env: AnyVectorEnv, seeds: Sequence[int]) -> Any:
     """Reset row i with ``seeds[i]`` and return the batch of observations.
 
+    Gymnasium's own vector environments take one seed for each row: what they raise is an Env's own error, and
+    comes as it is.
+
     Raises:
-        ConfigError: If the environment cannot seed its rows one by one.
+        ConfigError: If a native vector environment cannot seed its rows one by one.
     """
     try:
         observations, _ = env.reset(seed=list(seeds))  # type: ignore[arg-type]  # as SyncVectorEnv documents
     except Exception as error:  # what a refusal looks like is each environment's own choice
+        if isinstance(env.unwrapped, SyncVectorEnv | AsyncVectorEnv):
+            raise
         raise ConfigError(
             "A vector environment must take one seed for each row, reset(seed=[...]), but this one raised "
             f"{type(error).__name__}: {error} Give its id, or make_vec(..., vectorization_mode='sync')."

@@ -198,6 +198,43 @@ def test_a_vector_env_that_cannot_seed_its_rows_is_refused():
         evaluate(BalancePolicy(), env, 1.0, 3)
 
 
+class FailingEnv(gym.Env):
+    """Fails as a simulator does, at any reset."""
+
+    observation_space = gym.spaces.Box(-1, 1, (3,), np.float32)
+    action_space = gym.spaces.Box(-1, 1, (3,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        raise OSError("The simulator does not answer.")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        FailingEnv,
+        lambda: gym.vector.SyncVectorEnv([FailingEnv] * 2),
+        lambda: gym.wrappers.vector.RecordEpisodeStatistics(gym.vector.SyncVectorEnv([FailingEnv] * 2)),
+        lambda: "qdt_rl_tests/Failing-v0",
+    ],
+)
+def test_what_an_environment_raises_is_not_blamed_on_its_seeds(tally_policy, make):
+    gym.register("qdt_rl_tests/Failing-v0", FailingEnv)
+    try:
+        with pytest.raises(OSError, match="The simulator does not answer"):
+            evaluate(tally_policy(), make(), 1.0, 3)
+    finally:
+        gym.registry.pop("qdt_rl_tests/Failing-v0")
+
+
+def test_an_environment_that_takes_no_options_is_shown_its_own_error(tally_policy):
+    class NoOptions(FailingEnv):
+        def reset(self, seed=None):
+            return np.zeros(3, np.float32), {}
+
+    with pytest.raises(TypeError, match="unexpected keyword argument 'options'"):
+        evaluate(tally_policy(), NoOptions(), 1.0, 3)
+
+
 def test_a_vector_env_must_declare_its_autoreset_mode(lottery, tally_policy):
     env = vectorized(lottery, 2)
     del env.metadata["autoreset_mode"]
