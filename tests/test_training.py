@@ -15,7 +15,7 @@ from qdt_rl.data.windows import Windows
 from qdt_rl.errors import CheckpointError, ConfigError, DivergenceError
 from qdt_rl.model.transformer import DecisionTransformer, is_matrix
 from qdt_rl.model.variants import VARIANTS, model_config
-from qdt_rl.training import Trainer, below, masked_mse, resolve_precision, train
+from qdt_rl.training import Trainer, below, masked_mse, resolve_device, resolve_precision, train
 
 GOLDEN = Path(__file__).parent / "golden_training.json"
 S, A, K = 5, 2, 7
@@ -241,6 +241,17 @@ def test_a_model_learns_to_copy_what_the_return_says():
 def test_settings_out_of_range_are_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
         TrainConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    ("has_cuda", "has_mps", "expected"),
+    [(True, False, "cuda"), (False, True, "mps"), (False, False, "cpu"), (True, True, "cuda")],
+)
+def test_auto_is_the_first_device_that_the_machine_has(monkeypatch, has_cuda, has_mps, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: has_mps)
+    assert resolve_device("auto") == expected
+    assert [resolve_device(device) for device in ("cpu", "cuda", "mps")] == ["cpu", "cuda", "mps"]
 
 
 def test_numbers_of_numpy_are_stored_as_pythons():

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
 from jaxtyping import Float32
-from stable_baselines3.common.utils import get_device
 from torch import Tensor
 
 from qdt_rl.config import TrainConfig, require, require_whole
@@ -39,7 +38,7 @@ from qdt_rl.policy.persistence import Persistent
 from qdt_rl.policy.run import SavedRun, TrainingRun
 from qdt_rl.policy.sb3_face import SB3Face
 from qdt_rl.progress import track
-from qdt_rl.training import Trainer, below, require_device, train
+from qdt_rl.training import Trainer, below, require_device, resolve_device, train
 
 if TYPE_CHECKING:
     from minari import MinariDataset
@@ -289,7 +288,7 @@ class OfflinePolicy(SB3Face, Persistent):
         fill(model, below("model.", tensors))
         saved = SavedRun(content["num_timesteps"], content["sampler"], tensors)
         saved.check(model)
-        self.model = model.to(get_device(self.device))
+        self.model = model.to(resolve_device(self.device))
         self._run = self._new_run(saved)
 
     def _require_fit(self, verb: str) -> None:

@@ -11,7 +11,14 @@ import torch
 from stable_baselines3.common.logger import configure
 
 from qdt_rl.baselines.behavior_cloning import BehaviorCloning
-from qdt_rl.errors import ConfigError, DatasetError, InputError, MissingExtraError, NotFittedError
+from qdt_rl.errors import (
+    CheckpointError,
+    ConfigError,
+    DatasetError,
+    InputError,
+    MissingExtraError,
+    NotFittedError,
+)
 from qdt_rl.policy.agent import QDTPolicy
 
 S, A = 3, 2
@@ -189,6 +196,16 @@ def test_a_loaded_policy_acts_as_the_saved_one(fitted, tmp_path):
     assert loaded.variant == "qdt"
 
 
+def test_auto_is_the_same_device_for_loading_as_for_fitting(fitted, tmp_path, monkeypatch):
+    """On a machine that is told that it has Apple's, and says where the model was to go."""
+    fitted.save(tmp_path / "agent.zip")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    with pytest.raises(CheckpointError, match="mps"):
+        QDTPolicy.load(tmp_path / "agent.zip")
+    loaded = QDTPolicy.load(tmp_path / "agent.zip", device="cpu")
+    assert loaded.model.norm.weight.device.type == "cpu"
+
+
 def test_the_same_policy_saves_the_same_bytes(fitted, tmp_path):
     for name in ("first.zip", "second.zip"):
         fitted.save(tmp_path / name)
@@ -347,6 +364,7 @@ def test_a_missing_dataset_is_named(minari_root):
         (lambda: QDTPolicy(policy_kwargs={"observation_size": 11}), "Unknown model setting observation_size"),
         (lambda: QDTPolicy(seed=True), "seed must be a whole number of at least 0, but True"),
         (lambda: QDTPolicy(seed=-1), "seed must be a whole number of at least 0, but -1"),
+        (lambda: QDTPolicy(device="cuda:0"), r"device must be .* without an index, but 'cuda:0'"),
         (lambda: QDTPolicy(device="abacus"), r"device must be 'auto', 'cpu', or a .*but 'abacus'"),
         (lambda: BehaviorCloning(best_fraction=0.0), r"best_fraction must be in \(0, 1\], but 0.0"),
         (lambda: BehaviorCloning(best_fraction="all"), r"best_fraction must be in \(0, 1\], but 'all'"),
