@@ -1,8 +1,10 @@
 """The settings of a model and of its training: frozen, checked once, handed down whole."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from typing import Literal
+from numbers import Integral, Real
+from typing import Any, Literal
 
 from qdt_rl.errors import ConfigError
 
@@ -24,9 +26,22 @@ def require(condition: bool, name: str, expected: str, value: object) -> None:
         raise ConfigError(f"{name} must be {expected}, but {value!r} was given.")
 
 
-def is_whole(value: object, at_least: int, at_most: float = float("inf")) -> bool:
-    """Whether ``value`` is an int, no bool, and within the two bounds."""
-    return isinstance(value, int) and not isinstance(value, bool) and at_least <= value <= at_most
+def is_whole(value: Any, at_least: int, at_most: float = float("inf")) -> bool:
+    """Whether ``value`` is an integer, Python's or NumPy's and no bool, within the two bounds."""
+    is_integer = isinstance(value, Integral) and not isinstance(value, bool)  # NumPy registers its own there
+    return is_integer and bool(at_least <= value <= at_most)
+
+
+def is_number(value: Any) -> bool:
+    """Whether ``value`` is a finite real number, Python's or NumPy's and no bool."""
+    is_real = isinstance(value, Real) and not isinstance(value, bool)
+    return is_real and bool(abs(value) < float("inf"))
+
+
+def require_whole(name: str, value: Any, at_least: int) -> int:
+    """Return ``value`` as an int; raise a ConfigError unless it ``is_whole``."""
+    require(is_whole(value, at_least), name, f"a whole number of at least {at_least}", value)
+    return int(value)
 
 
 MAX_LAYERS = 1000
@@ -74,23 +89,22 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         not_sizes = ("dropout", "attention", "entanglement_strength")
-        for name in (field.name for field in fields(self) if field.name not in not_sizes):
-            value = getattr(self, name)
-            require(is_whole(value, 1), name, "a whole number of at least 1", value)
+        _require_wholes(self, (field.name for field in fields(self) if field.name not in not_sizes), 1)
         for name, limit in (("n_layers", MAX_LAYERS), ("context_length", MAX_CONTEXT_LENGTH)):
             require(getattr(self, name) <= limit, name, f"at most {limit:,}", getattr(self, name))
         require(
             self.d_model % self.n_heads == 0, "d_model", f"divisible by n_heads={self.n_heads}", self.d_model
         )
-        require(0 <= self.dropout < 1, "dropout", "in [0, 1)", self.dropout)
+        require(is_number(self.dropout) and 0 <= self.dropout < 1, "dropout", "in [0, 1)", self.dropout)
         require(
             self.attention in ("standard", "entangled"),
             "attention",
             "'standard' or 'entangled'",
             self.attention,
         )
-        finite = abs(self.entanglement_strength) < float("inf")
-        require(finite, "entanglement_strength", "a finite number", self.entanglement_strength)
+        is_finite = is_number(self.entanglement_strength)
+        require(is_finite, "entanglement_strength", "a finite number", self.entanglement_strength)
+        _make_floats(self, ("dropout", "entanglement_strength"))
 
 
 @dataclass(frozen=True)
@@ -121,17 +135,28 @@ class TrainConfig:
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
-        inf = float("inf")
-        require(0 < self.learning_rate < inf, "learning_rate", "a positive number", self.learning_rate)
-        require(is_whole(self.batch_size, 1), "batch_size", "a whole number of at least 1", self.batch_size)
-        require(0 <= self.weight_decay < inf, "weight_decay", "a number of at least 0", self.weight_decay)
-        require(0 < self.max_grad_norm < inf, "max_grad_norm", "a positive number", self.max_grad_norm)
-        require(
-            is_whole(self.warmup_steps, 0), "warmup_steps", "a whole number of at least 0", self.warmup_steps
-        )
+        for name in ("learning_rate", "max_grad_norm"):
+            value = getattr(self, name)
+            require(is_number(value) and value > 0, name, "a positive number", value)
+        is_decay = is_number(self.weight_decay) and self.weight_decay >= 0
+        require(is_decay, "weight_decay", "a number of at least 0", self.weight_decay)
+        _make_floats(self, ("learning_rate", "weight_decay", "max_grad_norm"))
+        _require_wholes(self, ("batch_size",), 1)
+        _require_wholes(self, ("warmup_steps",), 0)
         require(
             self.precision in ("auto", "bf16-mixed", "32"),
             "precision",
             "'auto', 'bf16-mixed' or '32'",
             self.precision,
         )
+
+
+def _require_wholes(config: ModelConfig | TrainConfig, names: Iterable[str], at_least: int) -> None:
+    for name in names:
+        object.__setattr__(config, name, require_whole(name, getattr(config, name), at_least))
+
+
+def _make_floats(config: ModelConfig | TrainConfig, names: Iterable[str]) -> None:
+    """Store Python's floats: with one of NumPy's, training would round otherwise than once it is loaded."""
+    for name in names:
+        object.__setattr__(config, name, float(getattr(config, name)))

@@ -32,6 +32,10 @@ class MissingExtraError(QDTError, ImportError):
     """An optional dependency is needed that is not installed."""
 
 
+class DatasetWarning(UserWarning):
+    """A dataset says something that cannot be used; it is used without."""
+
+
 class TargetReturnWarning(UserWarning):
     """A policy is asked for more than any episode of its data achieved; nothing says what it will do."""
 

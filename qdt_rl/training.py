@@ -70,7 +70,17 @@ def require_device(device: str) -> None:
         is_here = torch.cuda.is_available()
     else:
         is_here = device in ("auto", "cpu") or (device == "mps" and torch.backends.mps.is_available())
-    require(is_here, "device", "'auto', 'cpu', or a 'cuda' or 'mps' that this machine has", device)
+    expected = "'auto', 'cpu', or a 'cuda' or 'mps' that this machine has, without an index"
+    require(is_here, "device", expected, device)
+
+
+def resolve_device(device: str) -> str:
+    """Return the device that ``"auto"`` means: the first of CUDA, MPS and the CPU that this machine has."""
+    if device != "auto":
+        return device
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 class Trainer:
@@ -209,7 +219,7 @@ def _launch_fabric(precision: Precision, device: str) -> "Fabric":
     from lightning_fabric import Fabric  # a second to import, so only where training begins
     from lightning_fabric.plugins import MixedPrecision
 
-    accelerator = device.split(":")[0]
+    accelerator = resolve_device(device)
     fabric = Fabric(accelerator=accelerator, devices=1)
     if resolve_precision(precision, fabric.device.type) == "32":
         return fabric

@@ -15,7 +15,7 @@ from qdt_rl.data.windows import Windows
 from qdt_rl.errors import CheckpointError, ConfigError, DivergenceError
 from qdt_rl.model.transformer import DecisionTransformer, is_matrix
 from qdt_rl.model.variants import VARIANTS, model_config
-from qdt_rl.training import Trainer, below, masked_mse, resolve_precision, train
+from qdt_rl.training import Trainer, below, masked_mse, resolve_device, resolve_precision, train
 
 GOLDEN = Path(__file__).parent / "golden_training.json"
 S, A, K = 5, 2, 7
@@ -227,6 +227,10 @@ def test_a_model_learns_to_copy_what_the_return_says():
     ("settings", "message"),
     [
         ({"learning_rate": 0.0}, "learning_rate must be a positive number, but 0.0 was given"),
+        ({"learning_rate": "3e-4"}, "learning_rate must be a positive number, but '3e-4' was given"),
+        ({"learning_rate": float("nan")}, "learning_rate must be a positive number, but nan was given"),
+        ({"max_grad_norm": None}, "max_grad_norm must be a positive number, but None was given"),
+        ({"weight_decay": True}, "weight_decay must be a number of at least 0, but True was given"),
         ({"batch_size": 2.5}, "batch_size must be a whole number of at least 1, but 2.5 was given"),
         ({"weight_decay": -1.0}, "weight_decay must be a number of at least 0, but -1.0 was given"),
         ({"max_grad_norm": 0.0}, "max_grad_norm must be a positive number, but 0.0 was given"),
@@ -237,6 +241,25 @@ def test_a_model_learns_to_copy_what_the_return_says():
 def test_settings_out_of_range_are_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
         TrainConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    ("has_cuda", "has_mps", "expected"),
+    [(True, False, "cuda"), (False, True, "mps"), (False, False, "cpu"), (True, True, "cuda")],
+)
+def test_auto_is_the_first_device_that_the_machine_has(monkeypatch, has_cuda, has_mps, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: has_mps)
+    assert resolve_device("auto") == expected
+    assert [resolve_device(device) for device in ("cpu", "cuda", "mps")] == ["cpu", "cuda", "mps"]
+
+
+def test_numbers_of_numpy_are_stored_as_pythons():
+    """With float32's 3e-4 the warm-up would round otherwise than with the number that a file gives back."""
+    config = TrainConfig(learning_rate=np.float32(3e-4), batch_size=np.int64(8), warmup_steps=np.uint8(200))
+    assert config == TrainConfig(learning_rate=float(np.float32(3e-4)), batch_size=8)
+    kinds = [type(getattr(config, name)) for name in ("learning_rate", "batch_size", "warmup_steps")]
+    assert kinds == [float, int, int]
 
 
 def test_bfloat16_does_not_round_observations_before_they_are_standardised():

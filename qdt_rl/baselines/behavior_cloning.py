@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Float32, Int
 from torch import Tensor, nn
 
-from qdt_rl.config import MAX_LAYERS, Precision, TrainConfig, is_whole, require
+from qdt_rl.config import MAX_LAYERS, Precision, TrainConfig, is_number, is_whole, require
 from qdt_rl.data.trajectories import Trajectories
 from qdt_rl.model.base import ActionModel
 from qdt_rl.model.scaling import Scaling
@@ -36,10 +36,11 @@ class MlpConfig:
     hidden_sizes: tuple[int, ...] = (256, 256)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hidden_sizes", tuple(self.hidden_sizes))  # JSON has lists only
         are_sizes = all(is_whole(size, 1) for size in self.hidden_sizes)
         require(are_sizes, "hidden_sizes", "whole numbers of at least 1", self.hidden_sizes)
-        n_layers = len(self.hidden_sizes)
+        sizes = tuple(int(size) for size in self.hidden_sizes)  # JSON has lists only, and Python's numbers
+        object.__setattr__(self, "hidden_sizes", sizes)
+        n_layers = len(sizes)
         require(n_layers <= MAX_LAYERS, "hidden_sizes", f"at most {MAX_LAYERS:,} sizes", n_layers)
 
 
@@ -127,7 +128,8 @@ class BehaviorCloning(OfflinePolicy):
             name: value for name, value in locals().items() if name not in ("self", "device", "__class__")
         }
         settings["hidden_sizes"] = list(hidden_sizes)
-        require(0 < best_fraction <= 1, "best_fraction", "in (0, 1]", best_fraction)
+        is_fraction = is_number(best_fraction) and 0 < best_fraction <= 1
+        require(is_fraction, "best_fraction", "in (0, 1]", best_fraction)
         self.hidden_sizes = MlpConfig(1, 1, hidden_sizes).hidden_sizes  # refused here, not after loading data
         self.best_fraction = best_fraction
         super().__init__(

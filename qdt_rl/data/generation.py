@@ -9,10 +9,11 @@ from gymnasium.envs.registration import EnvSpec
 from minari import MinariDataset
 
 from qdt_envs.reference_scores import REFERENCE_SCORES
+from qdt_rl.config import require_whole
 from qdt_rl.data.behaviour import QUALITIES, Behaviour, gains
 from qdt_rl.data.minari_writer import Episode, write_dataset
 from qdt_rl.data.recording import record
-from qdt_rl.errors import ConfigError, DatasetError
+from qdt_rl.errors import DatasetError
 from qdt_rl.progress import track
 
 __all__ = ["DATASET_IDS", "QUALITIES", "generate_dataset"]
@@ -62,13 +63,11 @@ def generate_dataset(
 
     Raises:
         DatasetError: If no such dataset can be made, or it exists already and ``overwrite`` is false.
-        ConfigError: If ``n_episodes`` or ``seed`` is out of range.
+        ConfigError: If ``n_episodes`` or ``seed`` is no whole number, or out of range.
     """
     if dataset_id not in _RECIPES:
         raise DatasetError(f"{dataset_id!r} cannot be generated. What can: {', '.join(DATASET_IDS)}.")
-    for name, value, minimum in (("n_episodes", n_episodes, 1), ("seed", seed, 0)):
-        if value < minimum:
-            raise ConfigError(f"{name} must be a whole number of at least {minimum}, but {value} was given.")
+    n_episodes, seed = require_whole("n_episodes", n_episodes, 1), require_whole("seed", seed, 0)
     env_id, behaviour = _RECIPES[dataset_id]
     env_spec = gym.spec(env_id)
     starts = range(0, n_episodes, _ROWS)

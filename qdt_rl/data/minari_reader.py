@@ -1,6 +1,7 @@
 """From Minari datasets to :class:`Trajectories`, with an error that says why where that cannot be."""
 
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +15,11 @@ from jaxtyping import Float32, Int
 from minari import MinariDataset
 from minari.storage import get_dataset_path
 
-from qdt_rl.config import is_env_id, is_whole
+from qdt_rl.config import is_env_id, is_number, is_whole
 from qdt_rl.data import episode_reader, hdf5_reader
 from qdt_rl.data.checks import require_finite
 from qdt_rl.data.trajectories import Trajectories
-from qdt_rl.errors import DatasetError
+from qdt_rl.errors import DatasetError, DatasetWarning
 
 _SMALLEST_EPISODE = 64
 """Bytes; five arrays and their names take more, whatever the format."""
@@ -145,12 +146,23 @@ def reference_scores(dataset: MinariDataset) -> tuple[float, float] | None:
 
     Returns:
         ``(ref_min_score, ref_max_score)``, or ``None`` where the metadata lack one of them.
+
+    Warns:
+        DatasetWarning: If they are there, but not two finite numbers in ascending order: then ``None`` too.
     """
     metadata = dataset.storage.metadata
-    scores = metadata.get("ref_min_score"), metadata.get("ref_max_score")
-    if None in scores:
+    low, high = metadata.get("ref_min_score"), metadata.get("ref_max_score")
+    if low is None or high is None:
         return None
-    return float(scores[0]), float(scores[1])
+    if is_number(low) and is_number(high) and low < high:
+        return float(low), float(high)
+    warnings.warn(
+        f"Dataset {dataset.id!r} has the reference scores {low!r} and {high!r}, but they must be two finite "
+        "numbers, the minimum first; they are not used. Give others: evaluate(..., reference_scores=...).",
+        DatasetWarning,
+        stacklevel=2,
+    )
+    return None
 
 
 def environment_id(dataset: MinariDataset) -> str | None:

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.utils.env_checker import data_equivalence
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
 from qdt_rl.errors import ConfigError, MissingExtraError
@@ -13,6 +15,8 @@ AnyVectorEnv = VectorEnv[Any, Any, Any]
 AnyEnv = str | gym.Env[Any, Any] | AnyVectorEnv
 
 _MAX_ENVS = 64
+_NO_RULES = ("render_mode", "num_envs", "vectorization_mode", "vector_kwargs", "autoreset_mode")
+"""Arguments of ``gym.make`` and ``make_vec`` that leave every episode as it is."""
 
 
 def may_be_same(first: str | None, second: str | None) -> bool:
@@ -20,6 +24,29 @@ def may_be_same(first: str | None, second: str | None) -> bool:
     if first is None or second is None:
         return True
     return first.split(":")[-1] == second.split(":")[-1]  # "module:id" imports the module, and is the id
+
+
+def may_be_registered_as(env: AnyEnv, env_id: str | None) -> bool:
+    """Whether ``env`` may be the environment of an id, with the arguments and the horizon registered for it.
+
+    Args:
+        env: As ``vector_env`` takes it; one without a spec may be any.
+        env_id: None is one that is not known.
+    """
+    if isinstance(env, str):
+        return may_be_same(env, env_id)
+    spec = getattr(env, "spec", None)
+    if spec is None or env_id is None:
+        return True
+    registered = gym.registry.get(spec.id)
+    is_altered = registered is not None and not data_equivalence(_rules(spec), _rules(registered))
+    return may_be_same(spec.id, env_id) and not is_altered
+
+
+def _rules(spec: EnvSpec) -> dict[str, Any]:
+    """Return what decides an environment's episodes: make_vec has the horizon among the arguments."""
+    arguments = {name: value for name, value in spec.kwargs.items() if name not in _NO_RULES}
+    return {"max_episode_steps": spec.max_episode_steps, **arguments}
 
 
 @contextmanager
@@ -86,12 +113,17 @@ def _make(env_id: str, n_envs: int) -> AnyVectorEnv:
 def reset_rows(env: AnyVectorEnv, seeds: Sequence[int]) -> Any:
     """Reset row i with ``seeds[i]`` and return the batch of observations.
 
+    Gymnasium's own vector environments take one seed for each row: what they raise is an Env's own error, and
+    comes as it is.
+
     Raises:
-        ConfigError: If the environment cannot seed its rows one by one.
+        ConfigError: If a native vector environment cannot seed its rows one by one.
     """
     try:
         observations, _ = env.reset(seed=list(seeds))  # type: ignore[arg-type]  # as SyncVectorEnv documents
     except Exception as error:  # what a refusal looks like is each environment's own choice
+        if isinstance(env.unwrapped, SyncVectorEnv | AsyncVectorEnv):
+            raise
         raise ConfigError(
             "A vector environment must take one seed for each row, reset(seed=[...]), but this one raised "
             f"{type(error).__name__}: {error} Give its id, or make_vec(..., vectorization_mode='sync')."

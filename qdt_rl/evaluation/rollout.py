@@ -9,12 +9,13 @@ from gymnasium.vector import AutoresetMode
 from jaxtyping import Float64
 from numpy.typing import ArrayLike
 
-from qdt_rl.errors import ConfigError, TargetReturnWarning
+from qdt_rl.config import require_whole
+from qdt_rl.errors import TargetReturnWarning
 from qdt_rl.evaluation.environments import (
     AnyEnv,
     AnyVectorEnv,
     autoreset_mode,
-    may_be_same,
+    may_be_registered_as,
     reset_rows,
     vector_env,
 )
@@ -56,7 +57,8 @@ def evaluate(
         n_envs: With an id, how many environments to step at once. None: as few as play all episodes in equal
             rounds of at most 64.
         reference_scores: The (minimum, maximum) returns that count as 0 and 100. None: the policy's
-            ``reference_scores``, if it has them and its ``env_id`` names no other environment.
+            ``reference_scores``, if it has them and its ``env_id`` names no other environment than this, with
+            the arguments and the ``max_episode_steps`` that are registered.
         progress_bar: Show one, if standard error is a terminal.
 
     Returns:
@@ -70,10 +72,8 @@ def evaluate(
         InputError: If ``target_return`` is not finite or not of the right length.
         MissingExtraError: If the environment of an id needs a package that is not installed.
     """
-    _check_whole("n_episodes", n_episodes, 1)
-    _check_whole("seed", seed, 0)
-    if n_envs is not None:
-        _check_whole("n_envs", n_envs, 1)
+    n_episodes, seed = require_whole("n_episodes", n_episodes, 1), require_whole("seed", seed, 0)
+    n_envs = None if n_envs is None else require_whole("n_envs", n_envs, 1)
     targets = spread_target_return(target_return, n_episodes, "episode")
     references = _known(policy, env, "reference_scores") if reference_scores is None else reference_scores
     if getattr(policy, "is_return_conditioned", False):
@@ -90,8 +90,7 @@ def evaluate(
 
 def _known(policy: Policy, env: AnyEnv, name: str) -> Any:
     """Return what a policy knows of the environment that its data came from, if this may be it."""
-    env_id = env if isinstance(env, str) else getattr(getattr(env, "spec", None), "id", None)
-    is_its_own = may_be_same(getattr(policy, "env_id", None), env_id)
+    is_its_own = may_be_registered_as(env, getattr(policy, "env_id", None))
     return getattr(policy, name, None) if is_its_own else None
 
 
@@ -103,11 +102,6 @@ def _warn_beyond_the_data(targets: Float64[np.ndarray, " episodes"], best_return
             TargetReturnWarning,
             stacklevel=3,
         )
-
-
-def _check_whole(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int | np.integer) or value < least:
-        raise ConfigError(f"{name} must be a whole number of at least {least}, but {value!r} was given.")
 
 
 def _play_all(

@@ -5,6 +5,11 @@ import torch
 from jaxtyping import Float, Float32, Shaped
 from torch import Tensor, nn
 
+_ROUNDING = 1e-6
+"""A few roundings of float32, relative to the number."""
+_RESIDUE = 1e-12
+"""What differences of ordinary float64 numbers leave in the place of zero; far from underflow in float32."""
+
 
 class Scaling(nn.Module):
     """Observations standardised, actions mapped from their box to [−1, 1], returns-to-go divided.
@@ -39,7 +44,8 @@ class Scaling(nn.Module):
     ) -> None:
         """Take the units of a dataset.
 
-        An observation feature that does not vary is only centred. The return scale is the largest
+        An observation feature that does not vary, or by rounding alone, is only centred: one whose standard
+        deviation is at most a millionth of its |mean|, or 1e-12. The return scale is the largest
         |return-to-go|, or 1 where all are zero.
 
         Args:
@@ -49,7 +55,7 @@ class Scaling(nn.Module):
             action_high: (A,), the upper bounds.
         """
         mean, std = observations.mean(axis=0, dtype=np.float64), observations.std(axis=0, dtype=np.float64)
-        varies = observations.max(axis=0) > observations.min(axis=0)
+        varies = std > np.maximum(_ROUNDING * np.abs(mean), _RESIDUE)
         self.observation_mean.copy_(torch.from_numpy(mean))
         self.observation_std.copy_(torch.from_numpy(np.where(varies, std, 1.0)))
         self.action_low.copy_(torch.from_numpy(action_low))

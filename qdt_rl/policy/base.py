@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
 from jaxtyping import Float32
-from stable_baselines3.common.utils import get_device
 from torch import Tensor
 
-from qdt_rl.config import TrainConfig, is_whole, require
+from qdt_rl.config import TrainConfig, require, require_whole
 from qdt_rl.data.minari_reader import (
     check_spaces,
     environment_id,
@@ -39,7 +38,7 @@ from qdt_rl.policy.persistence import Persistent
 from qdt_rl.policy.run import SavedRun, TrainingRun
 from qdt_rl.policy.sb3_face import SB3Face
 from qdt_rl.progress import track
-from qdt_rl.training import Trainer, below, require_device, train
+from qdt_rl.training import Trainer, below, require_device, resolve_device, train
 
 if TYPE_CHECKING:
     from minari import MinariDataset
@@ -86,13 +85,12 @@ class OfflinePolicy(SB3Face, Persistent):
     ) -> None:
         super().__init__(verbose, tensorboard_log)
         require_device(device)
-        require(is_whole(seed, 0), "seed", "a whole number of at least 0", seed)
         require(isinstance(verbose, int | np.integer), "verbose", "a whole number", verbose)
         is_place = tensorboard_log is None or isinstance(tensorboard_log, str | PathLike)
         require(is_place, "tensorboard_log", "a folder or None", tensorboard_log)
         self.train_config = train_config
-        self.context_length = context_length
-        self.seed = seed
+        self.context_length = int(context_length)
+        self.seed = require_whole("seed", seed, 0)
         self.device = device
         self.reference_scores: tuple[float, float] | None = None
         self.best_return: float | None = None
@@ -160,8 +158,8 @@ class OfflinePolicy(SB3Face, Persistent):
             DatasetError: If the dataset is missing, empty or damaged, or its spaces do not fit.
             DivergenceError: If training produces a value that is not finite.
         """
-        require(is_whole(n_steps, 1), "n_steps", "a whole number of at least 1", n_steps)
-        require(is_whole(log_interval, 1), "log_interval", "a whole number of at least 1", log_interval)
+        n_steps = require_whole("n_steps", n_steps, 1)
+        log_interval = require_whole("log_interval", log_interval, 1)
         from qdt_rl.policy.callbacks import as_callback
 
         trainer, sampler = self._take_up(load_dataset(dataset))
@@ -290,7 +288,7 @@ class OfflinePolicy(SB3Face, Persistent):
         fill(model, below("model.", tensors))
         saved = SavedRun(content["num_timesteps"], content["sampler"], tensors)
         saved.check(model)
-        self.model = model.to(get_device(self.device))
+        self.model = model.to(resolve_device(self.device))
         self._run = self._new_run(saved)
 
     def _require_fit(self, verb: str) -> None:

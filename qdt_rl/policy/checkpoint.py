@@ -9,7 +9,6 @@ import json
 import os
 import re
 import zipfile
-from math import isfinite
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from qdt_rl.config import is_env_id
+from qdt_rl.config import is_env_id, is_number
 from qdt_rl.errors import CheckpointError, ConfigError, DivergenceError
 from qdt_rl.files import write_whole
 
@@ -180,7 +179,7 @@ def read_number(value: Any) -> float:
     Raises:
         CheckpointError: If it is none.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+    if not is_number(value):
         raise CheckpointError(f"A finite number must stand where {value!r} stands.")
     return float(value)
 

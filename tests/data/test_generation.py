@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import h5py
@@ -220,9 +221,18 @@ def test_an_unknown_dataset(minari_root: Path) -> None:
     assert minari.list_local_datasets() == {}
 
 
-@pytest.mark.parametrize(("name", "value", "minimum"), [("n_episodes", 0, 1), ("seed", -1, 0)])
-def test_arguments_out_of_range(minari_root: Path, name: str, value: int, minimum: int) -> None:
-    message = f"{name} must be a whole number of at least {minimum}, but {value} was given"
+@pytest.mark.parametrize(
+    ("name", "value", "minimum"),
+    [
+        ("n_episodes", 0, 1),
+        ("n_episodes", 1.5, 1),
+        ("n_episodes", True, 1),
+        ("seed", -1, 0),
+        ("seed", "0", 0),
+    ],
+)
+def test_arguments_out_of_range(minari_root: Path, name: str, value: Any, minimum: int) -> None:
+    message = f"{name} must be a whole number of at least {minimum}, but {value!r} was given"
     with pytest.raises(ConfigError, match=message):
         generate_dataset("qdt/synthetic/random-v0", **{name: value})
 

@@ -21,7 +21,7 @@ from qdt_rl.data.minari_reader import (
     read_trajectories,
     reference_scores,
 )
-from qdt_rl.errors import DatasetError
+from qdt_rl.errors import DatasetError, DatasetWarning
 
 LENGTHS = (3, 1, 7, 2)
 Maker = Callable[..., Any]
@@ -265,3 +265,16 @@ def test_reference_scores(make_dataset: Maker, make_episode: Maker) -> None:
     assert reference_scores(dataset) is None
     dataset.storage.update_metadata({"ref_max_score": 3000})
     assert reference_scores(dataset) == (-20.5, 3000.0)
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [(0.0, 0.0), (2.0, 1.0), (np.nan, 1.0), (0.0, np.inf), ("none", "known"), ([0.0], 1.0), (False, True)],
+)
+def test_reference_scores_that_are_none_are_warned_of_and_not_used(
+    make_dataset: Maker, make_episode: Maker, low: Any, high: Any
+) -> None:
+    dataset = make_dataset([make_episode(0, 2)])
+    dataset.storage.update_metadata({"ref_min_score": low, "ref_max_score": high})
+    with pytest.warns(DatasetWarning, match=r"'test/known-v0' has the reference scores .* minimum first"):
+        assert reference_scores(dataset) is None

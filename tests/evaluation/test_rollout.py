@@ -1,3 +1,5 @@
+from contextlib import closing
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from qdt_rl.baselines.reference import RandomPolicy
 from qdt_rl.errors import ConfigError, InputError, MissingExtraError, TargetReturnWarning
-from qdt_rl.evaluation.environments import may_be_same, vector_env
+from qdt_rl.evaluation.environments import may_be_registered_as, may_be_same, vector_env
 from qdt_rl.evaluation.rollout import evaluate
 
 MODES = list(AutoresetMode)
@@ -146,6 +148,7 @@ def test_a_target_beyond_the_data_is_warned_of_in_the_callers_line(lottery, tall
     [
         ({"n_episodes": 0}, ConfigError, "n_episodes must be a whole number of at least 1, but 0 was given"),
         ({"n_episodes": 2.0}, ConfigError, r"n_episodes must be a whole number of at least 1, but 2\.0 was"),
+        ({"n_episodes": True}, ConfigError, "n_episodes must be a whole number of at least 1, but True was"),
         ({"seed": -1}, ConfigError, "seed must be a whole number of at least 0, but -1 was given"),
         ({"n_envs": 0}, ConfigError, "n_envs must be a whole number of at least 1, but 0 was given"),
         (
@@ -193,6 +196,43 @@ def test_a_vector_env_that_cannot_seed_its_rows_is_refused():
     env = gym.make_vec("CartPole-v1", 2)
     with pytest.raises(ConfigError, match=r"one seed for each row, .* but this one raised Error: .*'sync'"):
         evaluate(BalancePolicy(), env, 1.0, 3)
+
+
+class FailingEnv(gym.Env):
+    """Fails as a simulator does, at any reset."""
+
+    observation_space = gym.spaces.Box(-1, 1, (3,), np.float32)
+    action_space = gym.spaces.Box(-1, 1, (3,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        raise OSError("The simulator does not answer.")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        FailingEnv,
+        lambda: gym.vector.SyncVectorEnv([FailingEnv] * 2),
+        lambda: gym.wrappers.vector.RecordEpisodeStatistics(gym.vector.SyncVectorEnv([FailingEnv] * 2)),
+        lambda: "qdt_rl_tests/Failing-v0",
+    ],
+)
+def test_what_an_environment_raises_is_not_blamed_on_its_seeds(tally_policy, make):
+    gym.register("qdt_rl_tests/Failing-v0", FailingEnv)
+    try:
+        with pytest.raises(OSError, match="The simulator does not answer"):
+            evaluate(tally_policy(), make(), 1.0, 3)
+    finally:
+        gym.registry.pop("qdt_rl_tests/Failing-v0")
+
+
+def test_an_environment_that_takes_no_options_is_shown_its_own_error(tally_policy):
+    class NoOptions(FailingEnv):
+        def reset(self, seed=None):
+            return np.zeros(3, np.float32), {}
+
+    with pytest.raises(TypeError, match="unexpected keyword argument 'options'"):
+        evaluate(tally_policy(), NoOptions(), 1.0, 3)
 
 
 def test_a_vector_env_must_declare_its_autoreset_mode(lottery, tally_policy):
@@ -251,7 +291,51 @@ def test_reference_scores_of_another_environment_are_not_used(trained_in, played
     """Observations and actions of Hopper have the same shapes; its scale does not fit."""
     policy = RandomPolicy(gym.make("QDTSynthetic-v0").action_space)
     policy.reference_scores, policy.env_id = (0.0, 100.0), trained_in
-    env = gym.make(played_in, max_episode_steps=3)
-    assert (evaluate(policy, env, 0.0, 1).normalized_scores is not None) == is_scored
+    env = gym.make(played_in)
+    for played in (env, played_in):
+        assert (evaluate(policy, played, 0.0, 1).normalized_scores is not None) == is_scored
     given = evaluate(policy, env, 0.0, 1, reference_scores=(0.0, 1.0))
     assert given.reference_scores == (0.0, 1.0)
+
+
+SYNTHETIC = "QDTSynthetic-v0"
+
+
+@pytest.mark.parametrize(
+    ("env", "is_altered"),
+    [
+        (lambda: gym.make(SYNTHETIC), False),
+        (lambda: gym.make(SYNTHETIC, render_mode="rgb_array"), False),
+        (lambda: gym.make_vec(SYNTHETIC, 3, autoreset_mode="SameStep"), False),
+        (lambda: gym.make_vec(SYNTHETIC, 3, vectorization_mode="sync"), False),
+        (lambda: gym.make("QDTSyntheticDelayed-v0"), False),
+        (lambda: gym.make(SYNTHETIC, max_episode_steps=1000), False),
+        (lambda: gym.make(SYNTHETIC, max_episode_steps=100), True),
+        (lambda: gym.make(SYNTHETIC, damping=0.0), True),
+        (lambda: gym.make("QDTSyntheticDelayed-v0", reward_delay=20), True),
+        (lambda: gym.make_vec(SYNTHETIC, 3, max_episode_steps=100), True),
+        (lambda: gym.make_vec(SYNTHETIC, 3, max_episode_steps=100, vectorization_mode="sync"), True),
+        (lambda: gym.make_vec(SYNTHETIC, 3, noise_std=0.0), True),
+    ],
+)
+def test_an_id_stands_for_the_arguments_that_are_registered(env, is_altered):
+    """100 steps of an environment are not to be measured by the returns of 1000."""
+    with closing(env()) as made:
+        assert may_be_registered_as(made, made.spec.id) is not is_altered
+        assert not may_be_registered_as(made, "Hopper-v5")
+        assert may_be_registered_as(made, None)
+
+
+def test_a_shorter_horizon_is_neither_scored_nor_warned_of():
+    policy = RandomPolicy(gym.make(SYNTHETIC).action_space)
+    policy.reference_scores, policy.env_id = (0.0, 100.0), SYNTHETIC
+    policy.best_return, policy.is_return_conditioned = 1.0, True
+    result = evaluate(policy, gym.make(SYNTHETIC, max_episode_steps=3), 2.0, 1)
+    assert result.normalized_scores is None
+
+
+def test_an_environment_without_a_spec_or_a_registration_may_be_any(lottery):
+    env = gym.make(lottery)
+    assert may_be_registered_as(env.unwrapped.__class__(), SYNTHETIC)
+    env.unwrapped.spec.id = "qdt_rl_tests/Unregistered-v0"
+    assert may_be_registered_as(env, "qdt_rl_tests/Unregistered-v0")

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 
 from qdt_rl.model.scaling import Scaling
@@ -32,6 +33,25 @@ def test_a_feature_that_varies_little_is_standardised_all_the_same():
     scaling = Scaling(1, 1)
     scaling.fit(observations, np.ones(100_000, np.float32), np.array([-1.0]), np.array([1.0]))
     assert (scaling.observation_mean.item(), scaling.observation_std.item()) == (1e4, 1.0)
+
+
+@pytest.mark.parametrize(
+    "feature",
+    [
+        np.array([0.0, 0.0, 1e-45, 0.0]),  # its deviation is no number of float32's
+        np.array([6e-17, 0.0, -1e-16, 0.0]),  # as cosines of a right angle are
+        np.nextafter(np.full(4, 0.1, np.float32), np.array([0, 1, 0, 1], np.float32)),
+        1000 + 1e-4 * np.arange(4),
+    ],
+)
+def test_a_feature_that_varies_by_rounding_alone_is_only_centred(feature):
+    """Divided by its deviation, a first real change would drown all other features, or be no number."""
+    observations = feature.astype(np.float32)[:, None]
+    scaling = Scaling(1, 1)
+    scaling.fit(observations, np.ones(4, np.float32), np.array([-1.0]), np.array([1.0]))
+    assert scaling.observation_std.item() == 1.0
+    changed = torch.from_numpy(observations + np.float32(2.0))
+    torch.testing.assert_close(scaling.observations(changed), torch.full((4, 1), 2.0), atol=1e-3, rtol=0)
 
 
 def test_a_large_constant_feature_is_not_divided_by_its_rounding_error():

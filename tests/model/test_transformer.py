@@ -200,6 +200,9 @@ def test_unknown_names_are_refused_with_the_known_ones():
         model_config("qtd", S, A)
     with pytest.raises(ConfigError, match=r"Unknown model setting n_head; the settings are .*n_heads"):
         model_config("qdt", S, A, n_head=2)
+    for taken in ("observation_size", "action_size", "variant"):  # those have a place of their own
+        with pytest.raises(ConfigError, match=f"Unknown model setting {taken}; the settings are context_len"):
+            model_config("qdt", S, A, **{taken: 11})
 
 
 @pytest.mark.parametrize(
@@ -207,9 +210,13 @@ def test_unknown_names_are_refused_with_the_known_ones():
     [
         ({"n_heads": 5}, "d_model must be divisible by n_heads=5, but 128 was given"),
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\), but 1.0 was given"),
+        ({"dropout": "none"}, r"dropout must be in \[0, 1\), but 'none' was given"),
+        ({"d_model": None}, "d_model must be a whole number of at least 1, but None was given"),
+        ({"n_layers": True}, "n_layers must be a whole number of at least 1, but True was given"),
         ({"n_layers": 0}, "n_layers must be a whole number of at least 1, but 0 was given"),
         ({"attention": "quantum"}, "attention must be 'standard' or 'entangled', but 'quantum' was given"),
         ({"entanglement_strength": float("nan")}, "entanglement_strength must be a finite number, but nan"),
+        ({"entanglement_strength": "0.3"}, "entanglement_strength must be a finite number, but '0.3' was"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):

@@ -11,7 +11,14 @@ import torch
 from stable_baselines3.common.logger import configure
 
 from qdt_rl.baselines.behavior_cloning import BehaviorCloning
-from qdt_rl.errors import ConfigError, DatasetError, InputError, MissingExtraError, NotFittedError
+from qdt_rl.errors import (
+    CheckpointError,
+    ConfigError,
+    DatasetError,
+    InputError,
+    MissingExtraError,
+    NotFittedError,
+)
 from qdt_rl.policy.agent import QDTPolicy
 
 S, A = 3, 2
@@ -189,6 +196,16 @@ def test_a_loaded_policy_acts_as_the_saved_one(fitted, tmp_path):
     assert loaded.variant == "qdt"
 
 
+def test_auto_is_the_same_device_for_loading_as_for_fitting(fitted, tmp_path, monkeypatch):
+    """On a machine that is told that it has Apple's, and says where the model was to go."""
+    fitted.save(tmp_path / "agent.zip")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    with pytest.raises(CheckpointError, match="mps"):
+        QDTPolicy.load(tmp_path / "agent.zip")
+    loaded = QDTPolicy.load(tmp_path / "agent.zip", device="cpu")
+    assert loaded.model.norm.weight.device.type == "cpu"
+
+
 def test_the_same_policy_saves_the_same_bytes(fitted, tmp_path):
     for name in ("first.zip", "second.zip"):
         fitted.save(tmp_path / name)
@@ -343,14 +360,39 @@ def test_a_missing_dataset_is_named(minari_root):
         ),
         (lambda: QDTPolicy(context_length=0), "context_length must be a whole number of at least 1"),
         (lambda: QDTPolicy(learning_rate=-1.0), "learning_rate must be a positive number, but -1.0"),
+        (lambda: QDTPolicy(learning_rate="3e-4"), "learning_rate must be a positive number, but '3e-4'"),
+        (lambda: QDTPolicy(policy_kwargs={"observation_size": 11}), "Unknown model setting observation_size"),
+        (lambda: QDTPolicy(seed=True), "seed must be a whole number of at least 0, but True"),
         (lambda: QDTPolicy(seed=-1), "seed must be a whole number of at least 0, but -1"),
+        (lambda: QDTPolicy(device="cuda:0"), r"device must be .* without an index, but 'cuda:0'"),
         (lambda: QDTPolicy(device="abacus"), r"device must be 'auto', 'cpu', or a .*but 'abacus'"),
         (lambda: BehaviorCloning(best_fraction=0.0), r"best_fraction must be in \(0, 1\], but 0.0"),
+        (lambda: BehaviorCloning(best_fraction="all"), r"best_fraction must be in \(0, 1\], but 'all'"),
     ],
 )
 def test_settings_are_checked_before_any_data_is_read(make, message):
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+def test_numbers_of_numpy_are_as_good_as_pythons(dataset, tmp_path):
+    """As in ``for seed in np.arange(5)``."""
+    sizes = {"d_model": np.uint8(16), "n_heads": np.int32(2)}
+    counts = {"context_length": np.int64(5), "batch_size": np.int64(8), "seed": np.arange(5)[3]}
+    policy = QDTPolicy(**counts, policy_kwargs=sizes, learning_rate=np.float32(3e-4), precision="32")
+    policy.fit(dataset, np.int64(4), log_interval=np.int64(2))
+    policy.save(tmp_path / "agent.zip")
+    plain = new_policy(seed=3, learning_rate=float(np.float32(3e-4))).fit(dataset, 4)
+    assert_same_run(policy, plain)
+    assert_same_run(QDTPolicy.load(tmp_path / "agent.zip").fit(dataset, 3), plain.fit(dataset, 3))
+
+
+def test_numbers_of_numpy_are_as_good_as_pythons_in_cloning(dataset, tmp_path):
+    policy = BehaviorCloning(hidden_sizes=np.array([7]), best_fraction=np.float32(0.5), batch_size=8)
+    policy.fit(dataset, 2).save(tmp_path / "agent.zip")
+    assert_same_run(
+        BehaviorCloning.load(tmp_path / "agent.zip"), new_cloning(best_fraction=0.5).fit(dataset, 2)
+    )
 
 
 def test_counts_of_fit_are_checked(dataset):
