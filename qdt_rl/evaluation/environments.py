@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
 from typing import Any
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.utils.env_checker import data_equivalence
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
 from qdt_rl.errors import ConfigError, MissingExtraError
@@ -15,8 +15,6 @@ AnyVectorEnv = VectorEnv[Any, Any, Any]
 AnyEnv = str | gym.Env[Any, Any] | AnyVectorEnv
 
 _MAX_ENVS = 64
-_NO_RULES = ("render_mode", "num_envs", "vectorization_mode", "vector_kwargs", "autoreset_mode")
-"""Arguments of ``gym.make`` and ``make_vec`` that leave every episode as it is."""
 
 
 def may_be_same(first: str | None, second: str | None) -> bool:
@@ -26,8 +24,10 @@ def may_be_same(first: str | None, second: str | None) -> bool:
     return first.split(":")[-1] == second.split(":")[-1]  # "module:id" imports the module, and is the id
 
 
-def may_be_registered_as(env: AnyEnv, env_id: str | None) -> bool:
-    """Whether ``env`` may be the environment of an id, with the arguments and the horizon registered for it.
+def may_be_env_of(env: AnyEnv, env_id: str | None) -> bool:
+    """Whether ``env`` may be the environment of an id, with episodes no shorter than those registered for it.
+
+    Other arguments are not looked at: environments that datasets recover often have some.
 
     Args:
         env: As ``vector_env`` takes it; one without a spec may be any.
@@ -39,14 +39,14 @@ def may_be_registered_as(env: AnyEnv, env_id: str | None) -> bool:
     if spec is None or env_id is None:
         return True
     registered = gym.registry.get(spec.id)
-    is_altered = registered is not None and not data_equivalence(_rules(spec), _rules(registered))
-    return may_be_same(spec.id, env_id) and not is_altered
+    is_shorter = registered is not None and _horizon(spec) < _horizon(registered)
+    return may_be_same(spec.id, env_id) and not is_shorter
 
 
-def _rules(spec: EnvSpec) -> dict[str, Any]:
-    """Return what decides an environment's episodes: make_vec has the horizon among the arguments."""
-    arguments = {name: value for name, value in spec.kwargs.items() if name not in _NO_RULES}
-    return {"max_episode_steps": spec.max_episode_steps, **arguments}
+def _horizon(spec: EnvSpec) -> float:
+    """Return after how many steps episodes are truncated; make_vec has the number among the arguments."""
+    n_steps = spec.kwargs.get("max_episode_steps", spec.max_episode_steps)
+    return inf if n_steps is None else n_steps
 
 
 @contextmanager

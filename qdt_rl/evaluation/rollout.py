@@ -15,7 +15,7 @@ from qdt_rl.evaluation.environments import (
     AnyEnv,
     AnyVectorEnv,
     autoreset_mode,
-    may_be_registered_as,
+    may_be_env_of,
     reset_rows,
     vector_env,
 )
@@ -58,7 +58,7 @@ def evaluate(
             rounds of at most 64.
         reference_scores: The (minimum, maximum) returns that count as 0 and 100. None: the policy's
             ``reference_scores``, if it has them and its ``env_id`` names no other environment than this, with
-            the arguments and the ``max_episode_steps`` that are registered.
+            episodes no shorter than those that are registered.
         progress_bar: Show one, if standard error is a terminal.
 
     Returns:
@@ -90,7 +90,7 @@ def evaluate(
 
 def _known(policy: Policy, env: AnyEnv, name: str) -> Any:
     """Return what a policy knows of the environment that its data came from, if this may be it."""
-    is_its_own = may_be_registered_as(env, getattr(policy, "env_id", None))
+    is_its_own = may_be_env_of(env, getattr(policy, "env_id", None))
     return getattr(policy, name, None) if is_its_own else None
 
 
