@@ -12,6 +12,7 @@ from qdt_rl.model.transformer import DecisionTransformer
 from qdt_rl.model.variants import model_config
 from qdt_rl.policy.acting import ActingState, Actor
 from qdt_rl.policy.base import OfflinePolicy
+from qdt_rl.policy.checkpoint import as_json
 from qdt_rl.policy.history import History
 from qdt_rl.policy.inputs import ActingInput
 
@@ -82,10 +83,9 @@ class QDTPolicy(OfflinePolicy):
         self._acting_lock = threading.Lock()
         if "context_length" in (policy_kwargs or {}):
             raise ConfigError("Give context_length as an argument of its own, not in policy_kwargs.")
-        self.policy_kwargs = {"context_length": context_length, **(policy_kwargs or {})}
-        model_config(
-            variant, 1, 1, **self.policy_kwargs
-        )  # unknown names are refused here, not after loading data
+        sizes = {"context_length": context_length, **(policy_kwargs or {})}
+        model_config(variant, 1, 1, **sizes)  # unknown names are refused here, not after loading data
+        self.policy_kwargs = as_json(sizes)  # a model and its file have the same numbers
         super().__init__(
             settings,
             TrainConfig(learning_rate, batch_size, weight_decay, max_grad_norm, warmup_steps, precision),
