@@ -160,7 +160,7 @@ class OfflinePolicy(SB3Face, Persistent):
             DatasetError: If the dataset is missing, empty or damaged, or its spaces do not fit.
             DivergenceError: If training produces a value that is not finite.
         """
-        require(is_whole(n_steps, 1), "n_steps", "a whole number of at least 1", n_steps)
+        require(is_whole(n_steps, 0), "n_steps", "a whole number of at least 0", n_steps)
         require(is_whole(log_interval, 1), "log_interval", "a whole number of at least 1", log_interval)
         from qdt_rl.policy.callbacks import as_callback
 

@@ -11,6 +11,7 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
 from qdt_rl.config import is_whole, require
+from qdt_rl.errors import ConfigError
 from qdt_rl.files import remove_leftovers
 
 _STEP = re.compile(r"step-(\d{12})\.zip")
@@ -30,7 +31,8 @@ class Checkpoints(BaseCallback):
         n_kept: How many of the newest to keep.
 
     Raises:
-        ConfigError: If a number is out of its range.
+        ConfigError: If a number is out of its range; when a training begins, if the folder holds a checkpoint
+            after more updates than the policy has taken.
     """
 
     def __init__(self, folder: str | Path, save_freq: int = 1000, n_kept: int = 3) -> None:
@@ -60,13 +62,24 @@ class Checkpoints(BaseCallback):
             self.folder.rmdir()
 
     def _on_training_start(self) -> None:
+        self._refuse_later_updates()
         remove_leftovers(self.folder)
         self._losses, self._is_interrupted = [], False
-        if self.model.num_timesteps == 0:  # whatever is there is of another run
+        if self.model.num_timesteps == 0:  # of a run that was killed before its first step file
             for path in self._files(_BEST):
                 path.unlink()
         if threading.current_thread() is threading.main_thread():
             self._previous_handler = signal.signal(signal.SIGINT, self._interrupt)
+
+    def _refuse_later_updates(self) -> None:
+        """Raise a ConfigError rather than let this run's own files be the oldest, and go at once."""
+        newest, n_updates = self.newest(), self.model.num_timesteps
+        if newest is not None and _updates(newest) > n_updates:
+            raise ConfigError(
+                f"{newest} is a checkpoint after {_updates(newest):,} updates, but this policy has taken "
+                f"{n_updates:,}. Load it to go on with its run, name another folder, or delete the "
+                "checkpoints there with Checkpoints(folder).remove()."
+            )
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self._is_interrupted = True

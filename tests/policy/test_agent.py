@@ -80,6 +80,15 @@ def test_fitting_in_parts_equals_fitting_at_once(make, between, dataset, tmp_pat
     assert_same_run(parts, whole)
 
 
+@pytest.mark.parametrize("make", [new_policy, new_cloning])
+def test_no_updates_are_a_training_too(make, dataset, tmp_path):
+    policy = make().fit(dataset, 0)
+    policy.save(tmp_path / "untrained.zip")
+    loaded = type(policy).load(tmp_path / "untrained.zip")
+    np.testing.assert_array_equal(play(loaded), play(policy))
+    assert_same_run(loaded.fit(dataset, 3).fit(dataset, 0), make().fit(dataset, 3))
+
+
 def test_statistics_are_those_of_the_first_dataset(dataset):
     policy = new_policy().fit(dataset.filter_episodes(lambda episode: len(episode) > 20), 1)
     before = {name: buffer.clone() for name, buffer in policy.model.scaling.named_buffers()}
@@ -354,8 +363,8 @@ def test_settings_are_checked_before_any_data_is_read(make, message):
 
 
 def test_counts_of_fit_are_checked(dataset):
-    with pytest.raises(ConfigError, match="n_steps must be a whole number of at least 1, but 0 was given"):
-        new_policy().fit(dataset, 0)
+    with pytest.raises(ConfigError, match="n_steps must be a whole number of at least 0, but -1 was given"):
+        new_policy().fit(dataset, -1)
     with pytest.raises(ConfigError, match=r"log_interval must be a whole number of at least 1, but 1\.5"):
         new_policy().fit(dataset, 1, log_interval=1.5)
 
