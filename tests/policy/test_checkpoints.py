@@ -1,6 +1,10 @@
 """Checkpoints where they meet other runs and other callbacks; kills are in ``tests/experiments``."""
 
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
+from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
 
 from qdt_rl.errors import ConfigError
 from qdt_rl.policy.agent import QDTPolicy
@@ -49,3 +53,63 @@ def test_a_run_that_has_ended_is_called_again_and_changes_nothing(dataset, tmp_p
     before = contents(tmp_path)
     assert run().num_timesteps == 4
     assert contents(tmp_path) == before
+
+
+@pytest.fixture
+def handler():
+    """A handler of Ctrl-C that is not Python's own."""
+    previous = signal.signal(signal.SIGINT, lambda *_: None)
+    yield signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, previous)
+
+
+def press_at(n_updates):
+    """Return a callback that presses Ctrl-C before the one after it sees an update."""
+
+    def press(locals_, _):
+        if locals_["self"].num_timesteps == n_updates:
+            signal.raise_signal(signal.SIGINT)
+        return True
+
+    return ConvertCallback(press)
+
+
+def test_several_in_one_training_give_ctrl_c_back(handler, dataset, tmp_path):
+    several = [Checkpoints(tmp_path / name, save_freq=100) for name in "ab"]
+    policy = new_policy().fit(dataset, 2, callback=several)
+    assert signal.getsignal(signal.SIGINT) is handler
+    with pytest.raises(KeyboardInterrupt):
+        policy.fit(dataset, 9, callback=[press_at(5), *several])
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert QDTPolicy.load(several[0].newest()).num_timesteps == 5
+
+
+def test_the_same_one_serves_again_in_another_thread(handler, dataset, tmp_path):
+    checkpoints = Checkpoints(tmp_path, save_freq=1)
+    policy = new_policy().fit(dataset, 1, callback=checkpoints)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(policy.fit, dataset, 1, callback=checkpoints).result()
+    assert QDTPolicy.load(checkpoints.newest()).num_timesteps == 2
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_a_training_that_never_began_leaves_ctrl_c_alone(handler, dataset, tmp_path):
+    class Broken(BaseCallback):
+        def _on_training_start(self):
+            raise KeyError("a callback of the user's")
+
+        def _on_step(self):
+            raise AssertionError
+
+    with pytest.raises(KeyError):
+        new_policy().fit(dataset, 2, callback=[Checkpoints(tmp_path), Broken()])
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_a_handler_that_came_during_the_training_stays(handler, dataset, tmp_path):
+    def take_over(locals_, _):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return True
+
+    new_policy().fit(dataset, 2, callback=[Checkpoints(tmp_path), ConvertCallback(take_over)])
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
