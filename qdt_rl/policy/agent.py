@@ -25,6 +25,9 @@ class QDTPolicy(OfflinePolicy):
         policy = QDTPolicy(variant="qdt", seed=0).fit("qdt/synthetic/medium-replay-v0", n_steps=2_000)
         action, state = policy.predict(observation, target_return=1500.0)
 
+    ``predict`` acts with the weights that ``model`` has, whoever has set them. Only what is written in place
+    by way of ``.data`` goes unseen, since torch does not count it: write under ``torch.no_grad()`` instead.
+
     Args:
         variant: ``"qdt"``, or ``"dt"``, ``"q-attention"``, ``"q-feedforward"``, ``"wide-dt"``.
         context_length: K, the timesteps that the model sees.

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 from torch import Tensor
 
 from qdt_rl.errors import CheckpointError
@@ -54,6 +55,7 @@ class Persistent(ABC):
         return {"class": type(self).__name__, **copy.deepcopy(self._settings)}
 
     @classmethod
+    @torch.inference_mode(mode=False)  # tensors of inference mode cannot train, and count no changes
     def load(cls, path: str | Path, device: str = "auto") -> Self:
         """Read a policy that ``save`` wrote. Nothing in the file is executed.
 
@@ -81,6 +83,7 @@ class Persistent(ABC):
         saved = self._dump() if self.is_fitted else None
         return {"settings": self._settings, "device": self.device, "identity": self._identity, "saved": saved}
 
+    @torch.inference_mode(mode=False)
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**{**state["settings"], "device": state["device"]})  # type: ignore[misc]
         self._identity = state["identity"]

@@ -310,6 +310,31 @@ def test_weights_set_by_hand_are_the_ones_that_act(fitted, dataset):
     assert not np.array_equal(play(policy), before)
 
 
+def test_weights_that_change_their_place_in_memory_are_the_ones_that_act(fitted):
+    """``vector_to_parameters`` writes by way of ``.data``, which torch does not count as a version."""
+    policy, before = copy.deepcopy(fitted), play(fitted)
+    weights = torch.nn.utils.parameters_to_vector(policy.model.parameters()).detach()
+    for scale in (1.5, 2.0, 1.0):
+        torch.nn.utils.vector_to_parameters(weights * scale, policy.model.parameters())
+        twin = copy.deepcopy(policy)
+        np.testing.assert_array_equal(play(policy), play(twin))
+        assert np.array_equal(play(policy), before) == (scale == 1.0)
+
+
+@pytest.mark.parametrize("make", [new_policy, new_cloning])
+@pytest.mark.parametrize("again", ["loading", "pickling", "copying"])
+def test_a_policy_that_comes_in_inference_mode_acts_and_trains_on(make, again, dataset, tmp_path):
+    policy = make().fit(dataset, 2)
+    policy.save(tmp_path / "agent.zip")
+    with torch.inference_mode():
+        if again == "loading":
+            twin = type(policy).load(tmp_path / "agent.zip")
+        else:
+            twin = copy.deepcopy(policy) if again == "copying" else pickle.loads(pickle.dumps(policy))
+        np.testing.assert_array_equal(play(twin), play(policy))
+    assert_same_run(twin.fit(dataset, 2), policy.fit(dataset, 2))
+
+
 def test_parameters_that_do_not_fit_are_refused_whole(fitted, dataset):
     policy, before = copy.deepcopy(fitted), play(fitted)
     parameters = new_policy(seed=5).fit(dataset, 1).get_parameters()
