@@ -61,7 +61,7 @@ class OfflinePolicy(SB3Face, Persistent):
         tensorboard_log: A folder for TensorBoard's logs, or None.
 
     Attributes:
-        model: The torch module, once fitted.
+        model: The torch module, once fitted; in evaluation mode but while it trains.
         observation_space: The dataset's, once fitted.
         action_space: The dataset's, once fitted.
         reference_scores: The dataset's (minimum, maximum) for normalised scores, or None.
@@ -178,6 +178,7 @@ class OfflinePolicy(SB3Face, Persistent):
                     if not hooks.on_step():
                         break
         finally:
+            self.model.eval()
             hooks.on_training_end()
         return self
 
@@ -286,7 +287,7 @@ class OfflinePolicy(SB3Face, Persistent):
         config = self.config_type(**content["model_config"])
         if config != self._own_config(getattr(config, "max_timestep", 1)):
             raise CheckpointError(f"The settings and the spaces ask for another model than {config}.")
-        model = self._build(config, seed=None)
+        model = self._build(config, seed=None).eval()
         fill(model, below("model.", tensors))
         saved = SavedRun(content["num_timesteps"], content["sampler"], tensors)
         saved.check(model)

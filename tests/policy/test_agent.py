@@ -89,6 +89,17 @@ def test_no_updates_are_a_training_too(make, dataset, tmp_path):
     assert_same_run(loaded.fit(dataset, 3).fit(dataset, 0), make().fit(dataset, 3))
 
 
+def test_the_model_drops_nothing_but_while_it_trains(dataset, tmp_path):
+    seen = []
+    policy = new_policy()
+    policy.fit(dataset, 2, callback=lambda *_: seen.append(policy.model.training) or True)
+    assert seen == [True, True]
+    policy.save(tmp_path / "agent.zip")
+    loaded = QDTPolicy.load(tmp_path / "agent.zip")
+    for model in (policy.model, loaded.model, loaded.fit(dataset, 1).model, copy.deepcopy(policy).model):
+        assert not any(module.training for module in model.modules())
+
+
 def test_statistics_are_those_of_the_first_dataset(dataset):
     policy = new_policy().fit(dataset.filter_episodes(lambda episode: len(episode) > 20), 1)
     before = {name: buffer.clone() for name, buffer in policy.model.scaling.named_buffers()}
