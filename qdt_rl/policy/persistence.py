@@ -10,6 +10,7 @@ from torch import Tensor
 
 from qdt_rl.errors import CheckpointError
 from qdt_rl.policy.checkpoint import agent_path, read_agent, write_agent
+from qdt_rl.training import require_device
 
 
 class Persistent(ABC):
@@ -65,7 +66,9 @@ class Persistent(ABC):
 
         Raises:
             CheckpointError: If the file is missing, damaged, or not one of this class.
+            ConfigError: If this machine does not have the device.
         """
+        require_device(device)
         content, tensors = read_agent(agent_path(path))
         if content.get("class") != cls.__name__:
             raise CheckpointError(

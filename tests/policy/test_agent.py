@@ -452,8 +452,21 @@ def test_the_log_has_the_means_since_the_last_entry(dataset, tmp_path):
         assert logged == pytest.approx([np.mean(values[0:2]), np.mean(values[2:4])])
 
 
-def test_a_missing_tensorboard_is_named(monkeypatch):
+def test_a_missing_tensorboard_is_named_where_it_is_needed(fitted, dataset, tmp_path, monkeypatch):
+    """A trained agent acts without it."""
+    logged = new_policy(tensorboard_log=str(tmp_path)).fit(dataset, 12)
+    logged.save(tmp_path / "agent.zip")
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     monkeypatch.setattr("qdt_rl.policy.sb3_face.find_spec", lambda name: None)
+    loaded = QDTPolicy.load(tmp_path / "agent.zip")
+    np.testing.assert_array_equal(play(loaded), play(fitted))
     with pytest.raises(MissingExtraError, match=r'pip install "qdt-rl\[tensorboard\]"'):
-        new_policy(tensorboard_log="runs")
+        loaded.fit(dataset, 1)
+    assert loaded.num_timesteps == 12
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has one")
+def test_a_missing_device_is_not_blamed_on_the_file(fitted, tmp_path):
+    fitted.save(tmp_path / "agent.zip")
+    with pytest.raises(ConfigError, match=r"device must be 'auto', 'cpu', or a .*but 'cuda' was given"):
+        QDTPolicy.load(tmp_path / "agent.zip", device="cuda")
