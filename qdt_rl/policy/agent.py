@@ -76,12 +76,9 @@ class QDTPolicy(OfflinePolicy):
         settings = {
             name: value for name, value in locals().items() if name not in ("self", "device", "__class__")
         }
-        is_choice = isinstance(sliding_window, bool | np.bool_)
-        require(is_choice, "sliding_window", "True or False", sliding_window)
         are_named = policy_kwargs is None or isinstance(policy_kwargs, dict)
         require(are_named, "policy_kwargs", "a dict of model settings or None", policy_kwargs)
         self.variant = variant
-        self.sliding_window = sliding_window
         self._actor: tuple[tuple[int, bool], Actor] | None = None  # with what it was made for
         self._acting_lock = threading.Lock()
         if "context_length" in (policy_kwargs or {}):
@@ -98,6 +95,17 @@ class QDTPolicy(OfflinePolicy):
             verbose=verbose,
             tensorboard_log=tensorboard_log,
         )
+        self.sliding_window = sliding_window
+
+    @property
+    def sliding_window(self) -> bool:
+        """Whether each action is computed from whole windows; may be switched at any time, and is saved."""
+        return bool(self._settings["sliding_window"])
+
+    @sliding_window.setter
+    def sliding_window(self, value: bool) -> None:
+        require(isinstance(value, bool | np.bool_), "sliding_window", "True or False", value)
+        self._settings["sliding_window"] = bool(value)
 
     def _configure(self, observation_size: int, action_size: int, max_timestep: int) -> ModelConfig:
         settings = {"max_timestep": max(ModelConfig.max_timestep, max_timestep), **self.policy_kwargs}

@@ -266,6 +266,20 @@ def test_the_window_may_be_switched_between_steps(dataset):
     assert not np.array_equal(play(policy), play(expected))
 
 
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x)), None])
+def test_the_window_that_was_switched_is_kept(copied, fitted, tmp_path):
+    policy = copy.deepcopy(fitted)
+    policy.sliding_window = np.bool_(True)
+    policy.save(tmp_path / "agent.zip")
+    twin = copied(policy) if copied else QDTPolicy.load(tmp_path / "agent.zip")
+    assert twin.sliding_window is True
+    assert twin.settings == policy.settings != fitted.settings
+    np.testing.assert_array_equal(play(twin), play(policy))
+    with pytest.raises(ConfigError, match="sliding_window must be True or False, but 'no' was given"):
+        policy.sliding_window = "no"
+    assert policy.sliding_window is True
+
+
 def test_weights_set_after_loading_are_trained_on(fitted, dataset, tmp_path):
     fitted.save(tmp_path / "agent.zip")
     loaded, other = QDTPolicy.load(tmp_path / "agent.zip"), new_policy(seed=5).fit(dataset, 1)
@@ -388,6 +402,7 @@ def test_a_missing_dataset_is_named(minari_root):
         ),
         (lambda: QDTPolicy(context_length=0), "context_length must be a whole number of at least 1"),
         (lambda: QDTPolicy(learning_rate=-1.0), "learning_rate must be a positive number, but -1.0"),
+        (lambda: QDTPolicy(sliding_window="no"), "sliding_window must be True or False, but 'no' was given"),
         (lambda: QDTPolicy(seed=-1), "seed must be a whole number of at least 0, but -1"),
         (lambda: QDTPolicy(device="abacus"), r"device must be 'auto', 'cpu', or a .*but 'abacus'"),
         (lambda: BehaviorCloning(best_fraction=0.0), r"best_fraction must be in \(0, 1\], but 0.0"),
