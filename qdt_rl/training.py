@@ -152,7 +152,8 @@ class Trainer:
         for name, parameter in self.model.named_parameters():
             if n_updates:
                 moments = {moment: state[f"optimizer.{moment}.{name}"].to(parameter) for moment in _MOMENTS}
-                self.optimizer.state[parameter] = {"step": torch.tensor(float(n_updates)), **moments}
+                step = torch.tensor(float(n_updates), device=parameter.device)
+                self.optimizer.state[parameter] = {"step": step, **moments}
         for i, dropout in enumerate(self._dropouts):
             dropout.generator.set_state(state[f"generator.{i}"])
         self.n_updates = n_updates

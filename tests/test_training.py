@@ -166,6 +166,18 @@ def test_a_run_goes_on_from_its_tensors_to_the_same_bytes():
     assert half.n_updates == 4
 
 
+def test_all_that_the_optimiser_holds_is_where_the_model_is():
+    """Fused AdamW refuses a count of updates on another device; meta stands for a GPU."""
+    trainer, sampler = run()
+    trainer.update(sampler.sample())
+    resumed, _ = run()
+    resumed.model.to("meta")
+    resumed.load_tensors(weights(trainer), 1)
+    held = [tensor for moments in resumed.optimizer.state.values() for tensor in moments.values()]
+    assert len(held) == 3 * len(list(resumed.model.parameters()))
+    assert {tensor.device.type for tensor in held} == {"meta"}
+
+
 @pytest.mark.parametrize("damage", ["missing", "shape"])
 def test_tensors_that_do_not_fit_are_refused(damage):
     trainer, sampler = run()

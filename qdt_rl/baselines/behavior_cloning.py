@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Float32, Int
 from torch import Tensor, nn
 
-from qdt_rl.config import MAX_LAYERS, Precision, TrainConfig, is_number, is_whole, require
+from qdt_rl.config import MAX_LAYERS, Precision, TrainConfig, is_number, is_whole, require, require_whole
 from qdt_rl.data.trajectories import Trajectories
 from qdt_rl.model.base import ActionModel
 from qdt_rl.model.scaling import Scaling
@@ -36,6 +36,8 @@ class MlpConfig:
     hidden_sizes: tuple[int, ...] = (256, 256)
 
     def __post_init__(self) -> None:
+        for name in ("observation_size", "action_size"):
+            object.__setattr__(self, name, require_whole(name, getattr(self, name), 1))
         are_sizes = all(is_whole(size, 1) for size in self.hidden_sizes)
         require(are_sizes, "hidden_sizes", "whole numbers of at least 1", self.hidden_sizes)
         sizes = tuple(int(size) for size in self.hidden_sizes)  # JSON has lists only, and Python's numbers
@@ -57,12 +59,13 @@ class Mlp(ActionModel):
         super().__init__()
         self.config = config
         widths = (config.observation_size, *config.hidden_sizes)
-        device = torch.device("cpu" if seed is not None else "meta")
-        with torch.random.fork_rng(devices=[]), device:
-            torch.manual_seed(seed or 0)
+        with torch.device("cpu" if seed is not None else "meta"):
             self.scaling = Scaling(config.observation_size, config.action_size)
+        with torch.device("meta"):  # elsewhere torch's layers would draw weights from the global generator
             hidden = [part for i, o in pairwise(widths) for part in (nn.Linear(i, o), nn.ReLU())]
             self.layers = nn.Sequential(*hidden, nn.Linear(widths[-1], config.action_size), nn.Tanh())
+        if seed is not None:
+            self._initialise(torch.Generator().manual_seed(seed))
 
     def forward(
         self,
@@ -78,6 +81,15 @@ class Mlp(ActionModel):
         """Return actions in [−1, 1] for observations in environment units."""
         actions: Tensor = self.layers(self.scaling.observations(observations))
         return actions
+
+    def _initialise(self, generator: torch.Generator) -> None:
+        """Draw weights and biases as ``nn.Linear`` does, uniformly within ±1/√(its inputs)."""
+        self.layers.to_empty(device="cpu")
+        for layer in self.layers:
+            if isinstance(layer, nn.Linear):
+                nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
+                bound = 1 / math.sqrt(layer.in_features)
+                nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
 
 
 class BehaviorCloning(OfflinePolicy):

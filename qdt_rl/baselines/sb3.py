@@ -51,8 +51,9 @@ class SB3Policy:
             algorithm: ``"PPO"`` or ``"SAC"``.
             env_id: A registered Gymnasium id.
             total_timesteps: Environment steps; PPO rounds them up to whole rollouts of 2,048.
-            seed: Of the environment, the initial weights and the exploration. Python's, NumPy's and torch's
-                global generators, which SB3 seeds, are put back as they were.
+            seed: Of the environment, the initial weights and the exploration. SB3 draws from the global
+                generators of Python, NumPy and torch, so no other thread should meanwhile. They are put back
+                as they were, but for those of accelerators, which stay seeded.
             progress_bar: Show one, if standard error is a terminal.
 
         Raises:

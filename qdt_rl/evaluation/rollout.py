@@ -129,7 +129,9 @@ def _play_round(
     earned, n_steps = np.zeros(n_envs), 0
     episode_start = np.ones(n_envs, np.bool_)
     while playing.any():
-        actions, state = policy.predict(observations, return_to_go, state=state, episode_start=episode_start)
+        actions, state = policy.predict(
+            observations, return_to_go, state=state, episode_start=episode_start, deterministic=True
+        )
         observations, rewards, terminated, truncated, _ = env.step(actions)
         ended = terminated | truncated
         rewards = np.where(playing, rewards, 0.0)

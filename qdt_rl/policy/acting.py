@@ -59,12 +59,20 @@ class _Parts:
         self._parts = self._present()  # held, so that no other part can take an identity over
         self._identities = list(map(id, self._parts))
         self._tensors = [part for part in self._parts if isinstance(part, Tensor)]
+        self._storages = [tensor.untyped_storage() for tensor in self._tensors]  # held likewise
+        self._places = list(map(Tensor.data_ptr, self._tensors))
         self._versions = list(map(_version, self._tensors))
 
     def are_unchanged(self) -> bool:
-        """Whether the model holds the same parts, and nothing has written to its tensors."""
-        same_parts = list(map(id, self._present())) == self._identities
-        return same_parts and list(map(_version, self._tensors)) == self._versions
+        """Whether the model holds the same parts, and its tensors the same memory, unwritten since.
+
+        As far as torch counts: what is written in place by way of ``.data`` goes unseen.
+        """
+        return (
+            list(map(id, self._present())) == self._identities
+            and list(map(Tensor.data_ptr, self._tensors)) == self._places
+            and list(map(_version, self._tensors)) == self._versions
+        )
 
     def _present(self) -> list[Any]:
         return list(map(dict.get, self._holders, self._names))

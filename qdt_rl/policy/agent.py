@@ -12,6 +12,7 @@ from qdt_rl.model.transformer import DecisionTransformer
 from qdt_rl.model.variants import model_config
 from qdt_rl.policy.acting import ActingState, Actor
 from qdt_rl.policy.base import OfflinePolicy
+from qdt_rl.policy.checkpoint import as_json
 from qdt_rl.policy.history import History
 from qdt_rl.policy.inputs import ActingInput
 
@@ -23,6 +24,9 @@ class QDTPolicy(OfflinePolicy):
 
         policy = QDTPolicy(variant="qdt", seed=0).fit("qdt/synthetic/medium-replay-v0", n_steps=2_000)
         action, state = policy.predict(observation, target_return=1500.0)
+
+    ``predict`` acts with the weights that ``model`` has, whoever has set them. Only what is written in place
+    by way of ``.data`` goes unseen, since torch does not count it: write under ``torch.no_grad()`` instead.
 
     Args:
         variant: ``"qdt"``, or ``"dt"``, ``"q-attention"``, ``"q-feedforward"``, ``"wide-dt"``.
@@ -72,20 +76,16 @@ class QDTPolicy(OfflinePolicy):
         settings = {
             name: value for name, value in locals().items() if name not in ("self", "device", "__class__")
         }
-        is_choice = isinstance(sliding_window, bool | np.bool_)
-        require(is_choice, "sliding_window", "True or False", sliding_window)
         are_named = policy_kwargs is None or isinstance(policy_kwargs, dict)
         require(are_named, "policy_kwargs", "a dict of model settings or None", policy_kwargs)
         self.variant = variant
-        self.sliding_window = sliding_window
         self._actor: tuple[tuple[int, bool], Actor] | None = None  # with what it was made for
         self._acting_lock = threading.Lock()
         if "context_length" in (policy_kwargs or {}):
             raise ConfigError("Give context_length as an argument of its own, not in policy_kwargs.")
-        self.policy_kwargs = {"context_length": context_length, **(policy_kwargs or {})}
-        model_config(
-            variant, 1, 1, **self.policy_kwargs
-        )  # unknown names are refused here, not after loading data
+        sizes = {"context_length": context_length, **(policy_kwargs or {})}
+        model_config(variant, 1, 1, **sizes)  # unknown names are refused here, not after loading data
+        self.policy_kwargs = as_json(sizes)  # a model and its file have the same numbers
         super().__init__(
             settings,
             TrainConfig(learning_rate, batch_size, weight_decay, max_grad_norm, warmup_steps, precision),
@@ -95,6 +95,17 @@ class QDTPolicy(OfflinePolicy):
             verbose=verbose,
             tensorboard_log=tensorboard_log,
         )
+        self.sliding_window = sliding_window
+
+    @property
+    def sliding_window(self) -> bool:
+        """Whether each action is computed from whole windows; may be switched at any time, and is saved."""
+        return bool(self._settings["sliding_window"])
+
+    @sliding_window.setter
+    def sliding_window(self, value: bool) -> None:
+        require(isinstance(value, bool | np.bool_), "sliding_window", "True or False", value)
+        self._settings["sliding_window"] = bool(value)
 
     def _configure(self, observation_size: int, action_size: int, max_timestep: int) -> ModelConfig:
         settings = {"max_timestep": max(ModelConfig.max_timestep, max_timestep), **self.policy_kwargs}

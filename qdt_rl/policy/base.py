@@ -60,7 +60,7 @@ class OfflinePolicy(SB3Face, Persistent):
         tensorboard_log: A folder for TensorBoard's logs, or None.
 
     Attributes:
-        model: The torch module, once fitted.
+        model: The torch module, once fitted; in evaluation mode but while it trains.
         observation_space: The dataset's, once fitted.
         action_space: The dataset's, once fitted.
         reference_scores: The dataset's (minimum, maximum) for normalised scores, or None.
@@ -158,7 +158,7 @@ class OfflinePolicy(SB3Face, Persistent):
             DatasetError: If the dataset is missing, empty or damaged, or its spaces do not fit.
             DivergenceError: If training produces a value that is not finite.
         """
-        n_steps = require_whole("n_steps", n_steps, 1)
+        n_steps = require_whole("n_steps", n_steps, 0)
         log_interval = require_whole("log_interval", log_interval, 1)
         from qdt_rl.policy.callbacks import as_callback
 
@@ -176,6 +176,7 @@ class OfflinePolicy(SB3Face, Persistent):
                     if not hooks.on_step():
                         break
         finally:
+            self.model.eval()
             hooks.on_training_end()
         return self
 
@@ -284,7 +285,7 @@ class OfflinePolicy(SB3Face, Persistent):
         config = self.config_type(**content["model_config"])
         if config != self._own_config(getattr(config, "max_timestep", 1)):
             raise CheckpointError(f"The settings and the spaces ask for another model than {config}.")
-        model = self._build(config, seed=None)
+        model = self._build(config, seed=None).eval()
         fill(model, below("model.", tensors))
         saved = SavedRun(content["num_timesteps"], content["sampler"], tensors)
         saved.check(model)

@@ -11,6 +11,7 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
 from qdt_rl.config import is_whole, require
+from qdt_rl.errors import ConfigError
 from qdt_rl.files import remove_leftovers
 
 _STEP = re.compile(r"step-(\d{12})\.zip")
@@ -21,8 +22,9 @@ class Checkpoints(BaseCallback):
     """Saves the policy every so many updates; keeps the newest ones, and the best by mean training loss.
 
     Each file is an agent like any other: ``step-<updates>.zip`` and ``best-<updates>-<loss>.zip``. They are
-    written whole or not at all, and an old one goes only when the new one is on disk. Ctrl-C ends the
-    training after the update under way, with a checkpoint of it.
+    written whole or not at all, and an old one goes only when the new one is on disk. From the second
+    update on, Ctrl-C ends the training after the update under way, with a checkpoint of it; of several of
+    these in one training, the first writes it.
 
     Args:
         folder: Where; made if it is not there.
@@ -30,7 +32,8 @@ class Checkpoints(BaseCallback):
         n_kept: How many of the newest to keep.
 
     Raises:
-        ConfigError: If a number is out of its range.
+        ConfigError: If a number is out of its range; when a training begins, if the folder holds a checkpoint
+            after more updates than the policy has taken.
     """
 
     def __init__(self, folder: str | Path, save_freq: int = 1000, n_kept: int = 3) -> None:
@@ -42,7 +45,8 @@ class Checkpoints(BaseCallback):
         self.n_kept = n_kept
         self._losses: list[float] = []
         self._is_interrupted = False
-        self._previous_handler: Any = None
+        self._is_watching = False
+        self._previous_handler: Any = signal.default_int_handler
 
     def newest(self) -> Path | None:
         """Return the checkpoint to go on from, or None if there is none."""
@@ -60,13 +64,22 @@ class Checkpoints(BaseCallback):
             self.folder.rmdir()
 
     def _on_training_start(self) -> None:
+        self._refuse_later_updates()
         remove_leftovers(self.folder)
         self._losses, self._is_interrupted = [], False
-        if self.model.num_timesteps == 0:  # whatever is there is of another run
+        if self.model.num_timesteps == 0:  # of a run that was killed before its first step file
             for path in self._files(_BEST):
                 path.unlink()
-        if threading.current_thread() is threading.main_thread():
-            self._previous_handler = signal.signal(signal.SIGINT, self._interrupt)
+
+    def _refuse_later_updates(self) -> None:
+        """Raise a ConfigError rather than let this run's own files be the oldest, and go at once."""
+        newest, n_updates = self.newest(), self.model.num_timesteps
+        if newest is not None and _updates(newest) > n_updates:
+            raise ConfigError(
+                f"{newest} is a checkpoint after {_updates(newest):,} updates, but this policy has taken "
+                f"{n_updates:,}. Load it to go on with its run, name another folder, or delete the "
+                "checkpoints there with Checkpoints(folder).remove()."
+            )
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self._is_interrupted = True
@@ -82,11 +95,22 @@ class Checkpoints(BaseCallback):
             self._save_newest(n_updates)
         if self._is_interrupted:
             raise KeyboardInterrupt
+        if not self._is_watching:  # not from the start: where another callback's fails, no end is called
+            self._watch()
         return True
 
+    def _watch(self) -> None:
+        """Let Ctrl-C wait for the update under way, where Python hears it and no other instance does so."""
+        handler = signal.getsignal(signal.SIGINT)
+        is_free = handler is not None and not isinstance(getattr(handler, "__self__", None), Checkpoints)
+        if is_free and threading.current_thread() is threading.main_thread():
+            self._previous_handler = signal.signal(signal.SIGINT, self._interrupt)
+            self._is_watching = True
+
     def _on_training_end(self) -> None:
-        if self._previous_handler is not None and not self._is_interrupted:
+        if self._is_watching and signal.getsignal(signal.SIGINT) == self._interrupt:
             signal.signal(signal.SIGINT, self._previous_handler)
+        self._is_watching = False
 
     def _save_newest(self, n_updates: int) -> None:
         self.model.save(self.folder / f"step-{n_updates:012d}.zip")

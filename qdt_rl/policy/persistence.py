@@ -5,10 +5,12 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 from torch import Tensor
 
 from qdt_rl.errors import CheckpointError
 from qdt_rl.policy.checkpoint import agent_path, read_agent, write_agent
+from qdt_rl.training import require_device
 
 
 class Persistent(ABC):
@@ -54,6 +56,7 @@ class Persistent(ABC):
         return {"class": type(self).__name__, **copy.deepcopy(self._settings)}
 
     @classmethod
+    @torch.inference_mode(mode=False)  # tensors of inference mode cannot train, and count no changes
     def load(cls, path: str | Path, device: str = "auto") -> Self:
         """Read a policy that ``save`` wrote. Nothing in the file is executed.
 
@@ -63,7 +66,9 @@ class Persistent(ABC):
 
         Raises:
             CheckpointError: If the file is missing, damaged, or not one of this class.
+            ConfigError: If this machine does not have the device.
         """
+        require_device(device)
         content, tensors = read_agent(agent_path(path))
         if content.get("class") != cls.__name__:
             raise CheckpointError(
@@ -81,6 +86,7 @@ class Persistent(ABC):
         saved = self._dump() if self.is_fitted else None
         return {"settings": self._settings, "device": self.device, "identity": self._identity, "saved": saved}
 
+    @torch.inference_mode(mode=False)
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**{**state["settings"], "device": state["device"]})  # type: ignore[misc]
         self._identity = state["identity"]

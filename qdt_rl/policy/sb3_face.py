@@ -33,8 +33,6 @@ class SB3Face(ABC):
     action_space: spaces.Box
 
     def __init__(self, verbose: int, tensorboard_log: str | None) -> None:
-        if tensorboard_log is not None and find_spec("tensorboard") is None:
-            raise MissingExtraError('tensorboard_log needs TensorBoard: pip install "qdt-rl[tensorboard]".')
         self.verbose = verbose
         self.tensorboard_log = tensorboard_log
         self._logger: Logger | None = None
@@ -66,9 +64,14 @@ class SB3Face(ABC):
         """Return what goes on with this run's log in ``tensorboard_log``, for a logger; nothing without one.
 
         The run has a folder of its own in there, whose name an agent's file keeps.
+
+        Raises:
+            MissingExtraError: If TensorBoard is not installed.
         """
         if self.tensorboard_log is None:
             return []
+        if find_spec("tensorboard") is None:
+            raise MissingExtraError('tensorboard_log needs TensorBoard: pip install "qdt-rl[tensorboard]".')
         from qdt_rl.policy.run_log import TensorBoardRun, claim_run
 
         folder = Path(self.tensorboard_log)

@@ -1,4 +1,7 @@
+import sys
+import threading
 import warnings
+from itertools import pairwise
 
 import minari
 import numpy as np
@@ -105,6 +108,44 @@ def test_initial_weights_follow_from_the_seed_and_leave_torchs_generator_alone()
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_initial_weights_are_torchs_defaults_for_the_seed():
+    widths = (S, 7, 13, A)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        expected = [torch.nn.Linear(i, o) for i, o in pairwise(widths)]
+    layers = Mlp(MlpConfig(S, A, hidden_sizes=(7, 13)), seed=3).layers
+    found = [layer for layer in layers if isinstance(layer, torch.nn.Linear)]
+    for got, wanted in zip(found, expected, strict=True):
+        assert torch.equal(got.weight, wanted.weight)
+        assert torch.equal(got.bias, wanted.bias)
+
+
+def test_a_thread_that_draws_meanwhile_draws_the_same_numbers():
+    """And the weights are the same too: torch's global generator is not borrowed."""
+    expected, ended = Mlp(MlpConfig(S, A), seed=3).layers[0].weight, threading.Event()
+
+    def build():
+        while not ended.is_set():
+            built.append(torch.equal(Mlp(MlpConfig(S, A), seed=3).layers[0].weight, expected))
+
+    built, thread, generator = [], threading.Thread(target=build), torch.Generator()
+    before = torch.get_rng_state()
+    generator.set_state(before)
+    switch_interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    thread.start()
+    try:
+        while thread.is_alive() and len(built) < 100:
+            assert torch.equal(torch.rand(5), torch.rand(5, generator=generator))
+    finally:
+        ended.set()
+        thread.join()
+        sys.setswitchinterval(switch_interval)
+        torch.set_rng_state(before)
+    assert len(built) >= 100
+    assert all(built)
+
+
 def test_the_best_episodes_in_their_own_order():
     returns = [3.0, -1.0, 7.0, 5.0, 5.0]
     assert selected(0.2, returns) == [2]
@@ -149,6 +190,12 @@ def test_hidden_sizes_survive_saving(dataset, tmp_path):
 def test_hidden_sizes_are_checked_before_any_data_is_read(sizes):
     with pytest.raises(ConfigError, match="hidden_sizes must be whole numbers of at least 1, but "):
         BehaviorCloning(hidden_sizes=sizes)
+
+
+@pytest.mark.parametrize("sizes", [{"observation_size": 0}, {"action_size": 0}])
+def test_spaces_without_a_dimension_are_refused(sizes):
+    with pytest.raises(ConfigError, match=f"{next(iter(sizes))} must be a whole number of at least 1, but 0"):
+        MlpConfig(**{"observation_size": S, "action_size": A, **sizes})
 
 
 @pytest.mark.parametrize("fraction", [0.0, -0.1, 1.1, float("nan")])

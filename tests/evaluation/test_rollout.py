@@ -92,6 +92,21 @@ class BalancePolicy:
         return (observation[:, 2] > 0).astype(np.int64), None
 
 
+class SamplingPolicy:
+    """Acts at random unless told not to, as SB3's own models do."""
+
+    rng = np.random.default_rng(0)
+
+    def predict(self, observation, target_return=None, state=None, episode_start=None, deterministic=False):
+        actions = np.zeros((len(observation), 3), np.float32)
+        return (actions if deterministic else self.rng.normal(size=actions.shape)), None
+
+
+def test_policies_that_could_sample_are_asked_not_to(lottery):
+    first, second = (evaluate(SamplingPolicy(), vectorized(lottery, 3), 5.0, 6) for _ in range(2))
+    np.testing.assert_array_equal(first.returns, second.returns)
+
+
 def test_a_native_vector_env_that_cannot_seed_its_rows_gives_way():
     by_id = evaluate(BalancePolicy(), "CartPole-v1", 0.0, 7)
     by_env = evaluate(BalancePolicy(), gym.make("CartPole-v1"), 0.0, 7)

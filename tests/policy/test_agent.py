@@ -87,6 +87,26 @@ def test_fitting_in_parts_equals_fitting_at_once(make, between, dataset, tmp_pat
     assert_same_run(parts, whole)
 
 
+@pytest.mark.parametrize("make", [new_policy, new_cloning])
+def test_no_updates_are_a_training_too(make, dataset, tmp_path):
+    policy = make().fit(dataset, 0)
+    policy.save(tmp_path / "untrained.zip")
+    loaded = type(policy).load(tmp_path / "untrained.zip")
+    np.testing.assert_array_equal(play(loaded), play(policy))
+    assert_same_run(loaded.fit(dataset, 3).fit(dataset, 0), make().fit(dataset, 3))
+
+
+def test_the_model_drops_nothing_but_while_it_trains(dataset, tmp_path):
+    seen = []
+    policy = new_policy()
+    policy.fit(dataset, 2, callback=lambda *_: seen.append(policy.model.training) or True)
+    assert seen == [True, True]
+    policy.save(tmp_path / "agent.zip")
+    loaded = QDTPolicy.load(tmp_path / "agent.zip")
+    for model in (policy.model, loaded.model, loaded.fit(dataset, 1).model, copy.deepcopy(policy).model):
+        assert not any(module.training for module in model.modules())
+
+
 def test_statistics_are_those_of_the_first_dataset(dataset):
     policy = new_policy().fit(dataset.filter_episodes(lambda episode: len(episode) > 20), 1)
     before = {name: buffer.clone() for name, buffer in policy.model.scaling.named_buffers()}
@@ -263,6 +283,20 @@ def test_the_window_may_be_switched_between_steps(dataset):
     assert not np.array_equal(play(policy), play(expected))
 
 
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x)), None])
+def test_the_window_that_was_switched_is_kept(copied, fitted, tmp_path):
+    policy = copy.deepcopy(fitted)
+    policy.sliding_window = np.bool_(True)
+    policy.save(tmp_path / "agent.zip")
+    twin = copied(policy) if copied else QDTPolicy.load(tmp_path / "agent.zip")
+    assert twin.sliding_window is True
+    assert twin.settings == policy.settings != fitted.settings
+    np.testing.assert_array_equal(play(twin), play(policy))
+    with pytest.raises(ConfigError, match="sliding_window must be True or False, but 'no' was given"):
+        policy.sliding_window = "no"
+    assert policy.sliding_window is True
+
+
 def test_weights_set_after_loading_are_trained_on(fitted, dataset, tmp_path):
     fitted.save(tmp_path / "agent.zip")
     loaded, other = QDTPolicy.load(tmp_path / "agent.zip"), new_policy(seed=5).fit(dataset, 1)
@@ -318,6 +352,31 @@ def test_weights_set_by_hand_are_the_ones_that_act(fitted, dataset):
     assert not np.array_equal(play(policy), before)
 
 
+def test_weights_that_change_their_place_in_memory_are_the_ones_that_act(fitted):
+    """``vector_to_parameters`` writes by way of ``.data``, which torch does not count as a version."""
+    policy, before = copy.deepcopy(fitted), play(fitted)
+    weights = torch.nn.utils.parameters_to_vector(policy.model.parameters()).detach()
+    for scale in (1.5, 2.0, 1.0):
+        torch.nn.utils.vector_to_parameters(weights * scale, policy.model.parameters())
+        twin = copy.deepcopy(policy)
+        np.testing.assert_array_equal(play(policy), play(twin))
+        assert np.array_equal(play(policy), before) == (scale == 1.0)
+
+
+@pytest.mark.parametrize("make", [new_policy, new_cloning])
+@pytest.mark.parametrize("again", ["loading", "pickling", "copying"])
+def test_a_policy_that_comes_in_inference_mode_acts_and_trains_on(make, again, dataset, tmp_path):
+    policy = make().fit(dataset, 2)
+    policy.save(tmp_path / "agent.zip")
+    with torch.inference_mode():
+        if again == "loading":
+            twin = type(policy).load(tmp_path / "agent.zip")
+        else:
+            twin = copy.deepcopy(policy) if again == "copying" else pickle.loads(pickle.dumps(policy))
+        np.testing.assert_array_equal(play(twin), play(policy))
+    assert_same_run(twin.fit(dataset, 2), policy.fit(dataset, 2))
+
+
 def test_parameters_that_do_not_fit_are_refused_whole(fitted, dataset):
     policy, before = copy.deepcopy(fitted), play(fitted)
     parameters = new_policy(seed=5).fit(dataset, 1).get_parameters()
@@ -363,6 +422,7 @@ def test_a_missing_dataset_is_named(minari_root):
         (lambda: QDTPolicy(learning_rate="3e-4"), "learning_rate must be a positive number, but '3e-4'"),
         (lambda: QDTPolicy(policy_kwargs={"observation_size": 11}), "Unknown model setting observation_size"),
         (lambda: QDTPolicy(seed=True), "seed must be a whole number of at least 0, but True"),
+        (lambda: QDTPolicy(sliding_window="no"), "sliding_window must be True or False, but 'no' was given"),
         (lambda: QDTPolicy(seed=-1), "seed must be a whole number of at least 0, but -1"),
         (lambda: QDTPolicy(device="cuda:0"), r"device must be .* without an index, but 'cuda:0'"),
         (lambda: QDTPolicy(device="abacus"), r"device must be 'auto', 'cpu', or a .*but 'abacus'"),
@@ -396,8 +456,8 @@ def test_numbers_of_numpy_are_as_good_as_pythons_in_cloning(dataset, tmp_path):
 
 
 def test_counts_of_fit_are_checked(dataset):
-    with pytest.raises(ConfigError, match="n_steps must be a whole number of at least 1, but 0 was given"):
-        new_policy().fit(dataset, 0)
+    with pytest.raises(ConfigError, match="n_steps must be a whole number of at least 0, but -1 was given"):
+        new_policy().fit(dataset, -1)
     with pytest.raises(ConfigError, match=r"log_interval must be a whole number of at least 1, but 1\.5"):
         new_policy().fit(dataset, 1, log_interval=1.5)
 
@@ -449,8 +509,21 @@ def test_the_log_has_the_means_since_the_last_entry(dataset, tmp_path):
         assert logged == pytest.approx([np.mean(values[0:2]), np.mean(values[2:4])])
 
 
-def test_a_missing_tensorboard_is_named(monkeypatch):
+def test_a_missing_tensorboard_is_named_where_it_is_needed(fitted, dataset, tmp_path, monkeypatch):
+    """A trained agent acts without it."""
+    logged = new_policy(tensorboard_log=str(tmp_path)).fit(dataset, 12)
+    logged.save(tmp_path / "agent.zip")
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     monkeypatch.setattr("qdt_rl.policy.sb3_face.find_spec", lambda name: None)
+    loaded = QDTPolicy.load(tmp_path / "agent.zip")
+    np.testing.assert_array_equal(play(loaded), play(fitted))
     with pytest.raises(MissingExtraError, match=r'pip install "qdt-rl\[tensorboard\]"'):
-        new_policy(tensorboard_log="runs")
+        loaded.fit(dataset, 1)
+    assert loaded.num_timesteps == 12
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has one")
+def test_a_missing_device_is_not_blamed_on_the_file(fitted, tmp_path):
+    fitted.save(tmp_path / "agent.zip")
+    with pytest.raises(ConfigError, match=r"device must be 'auto', 'cpu', or a .*but 'cuda' was given"):
+        QDTPolicy.load(tmp_path / "agent.zip", device="cuda")

@@ -212,3 +212,13 @@ def test_settings_are_kept_as_json_gives_them_back(dataset, tmp_path):
     assert QDTPolicy.load(tmp_path / "agent.zip").sliding_window is True
     with pytest.raises(ConfigError, match="Settings must be finite numbers, texts, lists and dicts"):
         QDTPolicy(learning_rate=Fraction(1, 3))
+
+
+def test_a_model_with_numbers_of_numpys_is_saved(dataset, tmp_path):
+    sizes = {"d_model": 8, "n_heads": 1, "entanglement_strength": np.float32(0.3)}
+    policy = QDTPolicy(policy_kwargs=sizes).fit(dataset, 1)
+    policy.save(tmp_path / "agent.zip")
+    loaded = QDTPolicy.load(tmp_path / "agent.zip")
+    assert loaded.model.config == policy.model.config
+    action, _ = loaded.predict(np.ones(3), 1.0)
+    np.testing.assert_array_equal(action, policy.predict(np.ones(3), 1.0)[0])

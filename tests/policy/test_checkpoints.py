@@ -1,0 +1,115 @@
+"""Checkpoints where they meet other runs and other callbacks; kills are in ``tests/experiments``."""
+
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
+
+from qdt_rl.errors import ConfigError
+from qdt_rl.policy.agent import QDTPolicy
+from qdt_rl.policy.checkpoints import Checkpoints
+
+
+def new_policy(seed=0):
+    sizes = {"d_model": 8, "n_heads": 1, "n_layers": 1}
+    return QDTPolicy(context_length=2, batch_size=2, policy_kwargs=sizes, precision="32", seed=seed)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("n_before", [0, 1])
+def test_a_folder_that_holds_a_later_update_is_refused_and_left_as_it_is(n_before, dataset, tmp_path):
+    """Its later files would be the newest, and each new one the first to go."""
+    new_policy().fit(dataset, 3, callback=Checkpoints(tmp_path, save_freq=1, n_kept=1))
+    before, policy = contents(tmp_path), new_policy(seed=1)
+    if n_before:
+        policy.fit(dataset, n_before)
+    with pytest.raises(ConfigError, match=r"000003\.zip is a checkpoint after 3 updates, but .* taken "):
+        policy.fit(dataset, 3, callback=Checkpoints(tmp_path, save_freq=1, n_kept=1))
+    assert contents(tmp_path) == before
+    assert policy.num_timesteps == n_before
+
+
+def test_a_new_run_forgets_the_best_of_one_that_was_killed_before_its_first_step_file(dataset, tmp_path):
+    new_policy().fit(dataset, 1, callback=Checkpoints(tmp_path, save_freq=1))
+    best = Checkpoints(tmp_path).best()
+    best.rename(tmp_path / "best-000000000001-0.0.zip")
+    Checkpoints(tmp_path).newest().unlink()
+    new_policy().fit(dataset, 2, callback=Checkpoints(tmp_path, save_freq=2))
+    assert sorted(name[:17] for name in contents(tmp_path)) == ["best-000000000002", "step-000000000002"]
+
+
+def test_a_run_that_has_ended_is_called_again_and_changes_nothing(dataset, tmp_path):
+    def run():
+        checkpoints = Checkpoints(tmp_path, save_freq=2)
+        newest = checkpoints.newest()
+        policy = QDTPolicy.load(newest) if newest else new_policy()
+        return policy.fit(dataset, n_steps=4 - policy.num_timesteps, callback=checkpoints)
+
+    run()
+    before = contents(tmp_path)
+    assert run().num_timesteps == 4
+    assert contents(tmp_path) == before
+
+
+@pytest.fixture
+def handler():
+    """A handler of Ctrl-C that is not Python's own."""
+    previous = signal.signal(signal.SIGINT, lambda *_: None)
+    yield signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, previous)
+
+
+def press_at(n_updates):
+    """Return a callback that presses Ctrl-C before the one after it sees an update."""
+
+    def press(locals_, _):
+        if locals_["self"].num_timesteps == n_updates:
+            signal.raise_signal(signal.SIGINT)
+        return True
+
+    return ConvertCallback(press)
+
+
+def test_several_in_one_training_give_ctrl_c_back(handler, dataset, tmp_path):
+    several = [Checkpoints(tmp_path / name, save_freq=100) for name in "ab"]
+    policy = new_policy().fit(dataset, 2, callback=several)
+    assert signal.getsignal(signal.SIGINT) is handler
+    with pytest.raises(KeyboardInterrupt):
+        policy.fit(dataset, 9, callback=[press_at(5), *several])
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert QDTPolicy.load(several[0].newest()).num_timesteps == 5
+
+
+def test_the_same_one_serves_again_in_another_thread(handler, dataset, tmp_path):
+    checkpoints = Checkpoints(tmp_path, save_freq=1)
+    policy = new_policy().fit(dataset, 1, callback=checkpoints)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(policy.fit, dataset, 1, callback=checkpoints).result()
+    assert QDTPolicy.load(checkpoints.newest()).num_timesteps == 2
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_a_training_that_never_began_leaves_ctrl_c_alone(handler, dataset, tmp_path):
+    class Broken(BaseCallback):
+        def _on_training_start(self):
+            raise KeyError("a callback of the user's")
+
+        def _on_step(self):
+            raise AssertionError
+
+    with pytest.raises(KeyError):
+        new_policy().fit(dataset, 2, callback=[Checkpoints(tmp_path), Broken()])
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_a_handler_that_came_during_the_training_stays(handler, dataset, tmp_path):
+    def take_over(locals_, _):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return True
+
+    new_policy().fit(dataset, 2, callback=[Checkpoints(tmp_path), ConvertCallback(take_over)])
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
