@@ -87,13 +87,13 @@ class Checkpoints(BaseCallback):
 
     def _on_step(self) -> bool:
         self._losses.append(self.locals["update"].loss)
-        n_updates = self.model.num_timesteps
+        n_updates, is_interrupted = self.model.num_timesteps, self._is_interrupted  # read once: it may change
         if n_updates % self.save_freq == 0:
             self._save_best(n_updates, float(np.mean(self._losses)))
             self._losses = []
-        if n_updates % self.save_freq == 0 or self._is_interrupted:
+        if n_updates % self.save_freq == 0 or is_interrupted:
             self._save_newest(n_updates)
-        if self._is_interrupted:
+        if is_interrupted:
             raise KeyboardInterrupt
         if not self._is_watching:  # not from the start: where another callback's fails, no end is called
             self._watch()
