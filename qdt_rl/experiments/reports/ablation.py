@@ -7,7 +7,7 @@ from qdt_rl.experiments.grids import ONLINE
 from qdt_rl.experiments.reports.claims import claims_text
 from qdt_rl.experiments.reports.online import bounds, online_rows
 from qdt_rl.experiments.reports.outcomes import Array, Outcomes
-from qdt_rl.experiments.reports.page import Page, Panel, mean_and_interval, table
+from qdt_rl.experiments.reports.page import Page, Panel, mean_and_interval, table, times
 from qdt_rl.experiments.reports.panels import Curves, Profiles
 from qdt_rl.experiments.reports.sceptic import expected_by_chance, sceptic_table
 from qdt_rl.experiments.reports.tasks import Task, contrasts, improvements, tasks
@@ -46,7 +46,7 @@ def _returns(task: Task, outcomes: Outcomes) -> str:
             f"`{agent}`",
             *(mean_and_interval(returns[moment]) for moment in task.moments),
             f"{task.normalized[agent].mean():.1f}",
-            _times(task.time_ratios[agent]),
+            times(task.time_ratios[agent]),
         ]
         for agent, returns in task.returns.items()
     ]
@@ -54,12 +54,8 @@ def _returns(task: Task, outcomes: Outcomes) -> str:
     for name, mean, score, time_ratio in [*online_rows(ONLINE, task, outcomes), *bounds(task.references)]:
         row = ["–"] * n_moments
         row[last] = mean
-        rows.append([name, *row, score, _times(time_ratio)])
+        rows.append([name, *row, score, times(time_ratio)])
     return table(["agent", *heads, "normalised", "training time"], rows)
-
-
-def _times(ratio: float | None) -> str:
-    return "–" if ratio is None else f"{ratio:.2f} ×"
 
 
 def _differences(task: Task) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 
 from qdt_rl.experiments.cells import ONLINE as ONLINE_AGENTS
 from qdt_rl.experiments.cells import Cell
-from qdt_rl.experiments.reports.outcomes import Group, Outcomes, by_seed, in_ablation
+from qdt_rl.experiments.reports.outcomes import Array, Group, Outcomes, by_seed, in_ablation
 from qdt_rl.experiments.reports.page import Page, mean_and_interval, table
 from qdt_rl.experiments.reports.panels import Rows
 from qdt_rl.experiments.reports.tasks import Task
@@ -14,8 +14,8 @@ from qdt_rl.experiments.reports.tasks import Task
 BOUND = 4000.0
 """No return of the synthetic environments can exceed it: at most 4 a step, 1,000 steps."""
 
-Beside = tuple[str, str, str, float | None]
-"""A name, a return, a normalised score, and the time of training over ``dt``'s."""
+Beside = tuple[str, str, str, Array]
+"""A name, a return, a normalised score, and each seed's time of training over ``dt``'s."""
 
 _OFFLINE = ("dt", "qdt", "bc-10%")
 
@@ -28,14 +28,14 @@ def online_rows(online: Sequence[Cell], task: Task, outcomes: Outcomes) -> Itera
         seeds = outcomes.finished(group)
         label = f"`{name}`, online, {len(seeds)} of {len(group)} seeds"
         mean, score, _ = _measures(group, seeds, outcomes)
-        yield label, mean, score, outcomes.time_ratio(group, dt)
+        yield label, mean, score, outcomes.time_ratios(group, dt)
 
 
 def bounds(references: tuple[float, float]) -> Iterator[Beside]:
     """Yield the rows of random actions, of the expert, and of the bound."""
     low, high = references
     for name, value in (("random actions", low), ("expert", high), ("bound", BOUND)):
-        yield name, f"{value:.0f}", f"{100 * (value - low) / (high - low):.1f}", None
+        yield name, f"{value:.0f}", f"{100 * (value - low) / (high - low):.1f}", np.empty(0)
 
 
 def online_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:

@@ -86,10 +86,10 @@ class Outcomes:
         before = self.scores(other, seeds)
         return 100 * self.scores(group, seeds) / before if (before > 0).all() else np.empty(0)
 
-    def time_ratio(self, group: Group, other: Group) -> float | None:
-        """Return how many times as long as the other training took, the median of the seeds.
+    def time_ratios(self, group: Group, other: Group) -> Array:
+        """Return how many times as long as the other each seed's training took.
 
-        Only runs of one processor and one commit are compared; None if there are none.
+        Only runs of one processor and one commit are compared.
         """
         pairs = [(self.record(group[seed]), self.record(other[seed])) for seed in self.finished(group, other)]
         ratios = [
@@ -97,7 +97,7 @@ class Outcomes:
             for first, second in pairs
             if all(first[name] == second[name] for name in ("processor", "commit"))
         ]
-        return float(np.median(ratios)) if ratios else None
+        return np.array(ratios)
 
     def trace(self, group: Group, seeds: Iterable[int], name: str) -> dict[float, Array]:
         """Return means over 100 updates, by the last of these, of what every tenth update has recorded.

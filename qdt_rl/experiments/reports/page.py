@@ -39,6 +39,11 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def times(ratios: Array) -> str:
+    """Return the median of ratios; a dash if there are none."""
+    return f"{np.median(ratios):.2f} ×" if len(ratios) else "–"
+
+
 def mean_and_interval(values: Array, signed: bool = False, digits: int = 0) -> str:
     """Return the mean and its 95 % bootstrap interval over seeds; a dash if there are none."""
     if not len(values):

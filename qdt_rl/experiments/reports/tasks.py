@@ -27,7 +27,7 @@ class Task:
         returns: By agent and moment, the mean return of each seed.
         episodes: The same before it is averaged: of each seed and episode.
         normalized: By agent, each seed's score at the end, 0 for random and 100 for the expert.
-        time_ratios: By agent, its time of training over ``dt``'s, see ``Outcomes.time_ratio``.
+        time_ratios: By agent, its time of training over ``dt``'s, see ``Outcomes.time_ratios``.
         targets: The returns that were asked for: ``"data"`` and, if it was, ``"expert"``.
         references: The returns of random actions and of the expert.
     """
@@ -39,7 +39,7 @@ class Task:
     returns: dict[str, dict[Moment, Array]]
     episodes: dict[str, dict[Moment, Float64[np.ndarray, "seeds episodes"]]]
     normalized: dict[str, Array]
-    time_ratios: dict[str, float | None]
+    time_ratios: dict[str, Array]
     targets: dict[str, float]
     references: tuple[float, float]
 
@@ -86,7 +86,7 @@ def _task(name: str, cells: Sequence[Cell], outcomes: Outcomes) -> Task:
         {agent: {m: outcomes.returns(group, seeds, m) for m in moments} for agent, group in groups.items()},
         {agent: {m: outcomes.episodes(group, seeds, m) for m in moments} for agent, group in groups.items()},
         {agent: outcomes.scores(group, seeds) for agent, group in groups.items()},
-        {agent: outcomes.time_ratio(group, groups.get("dt", {})) for agent, group in groups.items()},
+        {agent: outcomes.time_ratios(group, groups.get("dt", {})) for agent, group in groups.items()},
         dict(zip(("data", "expert"), asked, strict=False)),
         tuple(runs[0]["reference_scores"]) if runs else (float("nan"), float("nan")),
     )

@@ -15,7 +15,9 @@ LEVELS = {"dt": 0.0, "q-attention": -60.0, "q-feedforward": 10.0, "qdt": 80.0, "
 
 
 def verdicts(mean, cells=ABLATION, **changes):
-    lines = rows(claims_text(tasks(ABLATION, outcomes_of(cells, mean, **changes))))
+    text = claims_text(tasks(ABLATION, outcomes_of(cells, mean, **changes)))
+    lines = rows(text)
+    assert {line.count("|") for line in text.splitlines() if line.startswith("| ")} == {7}
     return {line[0]: line[3:] for line in lines[2:]}
 
 

@@ -79,8 +79,8 @@ def test_times_are_compared_on_one_processor_with_one_commit_alone():
         for agent, group in groups.items()
         for seed, cell in group.items()
     ]
-    assert Outcomes(records).time_ratio(groups["qdt"], groups["dt"]) == 2.5  # seeds 0 and 1 are left
-    assert Outcomes(records[2:]).time_ratio(groups["qdt"], groups["dt"]) is None
+    assert Outcomes(records).time_ratios(groups["qdt"], groups["dt"]).tolist() == [3, 2]  # of seeds 0 and 1
+    assert Outcomes(records[2:]).time_ratios(groups["qdt"], groups["dt"]).tolist() == []
 
 
 def test_a_moment_that_was_not_judged_is_refused(four):
