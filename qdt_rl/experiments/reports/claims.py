@@ -1,6 +1,6 @@
 """What becomes of the paper's claims here, each by a rule that was written before its runs had ended."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -79,40 +79,38 @@ def within(interval: Interval, bound: float) -> Verdict:
 
 
 def _on_replay(task: Task) -> Iterator[Claim]:
-    found, n = _points(task), len(task.seeds)
-    seeds = f"{n} of {task.n_planned}"
-
-    def claim(name: str, in_paper: str, confirmed_if: str, differences: Values, bound: float | None) -> Claim:
-        interval = widest_interval(differences)
-        verdict = within(interval, MARGINAL) if bound is None else above(interval, bound)
-        return Claim(name, in_paper, confirmed_if, seeds, _shown(differences, interval), _by(n, verdict))
-
-    better = found["`qdt` − `dt`"]
-    yield claim("QDT is better than DT", "2578, −134", "`qdt` − `dt` > 0", better, 0.0)
-    yield claim("and by far, 2,000 %", "2578, −134", f"`qdt` − `dt` > {LARGE:.0f}", better, LARGE)
-    failing = -found["`q-attention` − `dt`"]
-    yield claim(
-        "Q-attention alone is a catastrophe",
-        "−2447, −134",
-        f"`dt` − `q-attention` > {LARGE:.0f}",
-        failing,
-        LARGE,
-    )
-    marginal = found["`q-feedforward` − `dt`"]
-    yield claim(
-        "Q-feedforward alone is marginal",
-        "34, −134",
-        f"`q-feedforward` − `dt` within ±{MARGINAL:.0f}",
-        marginal,
-        None,
-    )
-    yield claim("The two need each other: synergy", "+4857", "interaction > 0", found["synergy"], 0.0)
-    yield claim(
-        "(ours) not for its size alone", "–", "`qdt` − `wide-dt` > 0", found["`qdt` − `wide-dt`"], 0.0
-    )
+    found, seeds = _points(task), f"{len(task.seeds)} of {task.n_planned}"
+    better, failing = found["`qdt` − `dt`"], -found["`q-attention` − `dt`"]
+    yield _judged("QDT is better than DT", "2578, −134", "`qdt` − `dt` > 0", seeds, better)
+    far = f"`qdt` − `dt` > {LARGE:.0f}"
+    yield _judged("and by far, 2,000 %", "2578, −134", far, seeds, better, LARGE)
+    fails = f"`dt` − `q-attention` > {LARGE:.0f}"
+    yield _judged("Q-attention alone is a catastrophe", "−2447, −134", fails, seeds, failing, LARGE)
+    marginal = f"`q-feedforward` − `dt` within ±{MARGINAL:.0f}"
+    alone = found["`q-feedforward` − `dt`"]
+    yield _judged("Q-feedforward alone is marginal", "34, −134", marginal, seeds, alone, MARGINAL, within)
+    yield _judged("The two need each other: synergy", "+4857", "interaction > 0", seeds, found["synergy"])
+    twin = found["`qdt` − `wide-dt`"]
+    yield _judged("(ours) not for its size alone", "–", "`qdt` − `wide-dt` > 0", seeds, twin)
     early = _points(task, EARLY)["`qdt` − `dt`"]
-    yield claim("QDT needs fewer epochs", "no figure", f"`qdt` − `dt` > 0 after {EARLY} updates", early, 0.0)
+    sooner = f"`qdt` − `dt` > 0 after {EARLY} updates"
+    yield _judged("QDT needs fewer epochs", "no figure", sooner, seeds, early)
     yield _slower(task)
+
+
+def _judged(
+    claim: str,
+    in_paper: str,
+    confirmed_if: str,
+    seeds: str,
+    differences: Values,
+    bound: float = 0.0,
+    judge: Callable[[Interval, float], Verdict] = above,
+) -> Claim:
+    """Return the line of a claim about differences: too few seeds decide nothing."""
+    interval = widest_interval(differences)
+    verdict = judge(interval, bound) if len(differences) >= MIN_SEEDS else "undecided"
+    return Claim(claim, in_paper, confirmed_if, seeds, _shown(differences, interval), verdict)
 
 
 def _slower(task: Task) -> Claim:
@@ -130,15 +128,9 @@ def _across_qualities(by_name: Mapping[str, Task]) -> Claim:
     n_run = sum(len(task.seeds) >= MIN_SEEDS for task in found)
     seeds = sorted(set.intersection(*(set(task.seeds) for task in found)))
     mean = np.mean([_of_seeds(task, seeds) for task in found], axis=0) if seeds else np.empty((0, 0))
-    interval = widest_interval(mean)
-    return Claim(
-        "QDT generalises better across data quality",
-        "no figure",
-        f"mean of `qdt` − `dt` over {len(QUALITIES)} qualities > 0",
-        f"{n_run} of {len(QUALITIES)} qualities",
-        _shown(mean, interval),
-        _by(len(seeds), above(interval)),
-    )
+    claim, n = "QDT generalises better across data quality", len(QUALITIES)
+    confirmed_if = f"mean of `qdt` − `dt` over {n} qualities > 0"
+    return _judged(claim, "no figure", confirmed_if, f"{n_run} of {n} qualities", mean)
 
 
 def _credit(by_name: Mapping[str, Task]) -> Claim:
@@ -146,15 +138,9 @@ def _credit(by_name: Mapping[str, Task]) -> Claim:
     now, delayed = by_name[REPLAY], by_name[DELAYED[50]]
     seeds = sorted({*now.seeds} & {*delayed.seeds})
     cost = _of_seeds(delayed, seeds) - _of_seeds(now, seeds) if seeds else np.empty((0, 0))
-    interval = widest_interval(cost)
-    return Claim(
-        "QDT assigns credit better",
-        "no figure",
-        "a delay of 50 steps costs `qdt` less than `dt`",
-        f"{len(seeds)} of {delayed.n_planned}",
-        _shown(cost, interval),
-        _by(len(seeds), above(interval)),
-    )
+    confirmed_if = "a delay of 50 steps costs `qdt` less than `dt`"
+    n_run = f"{len(seeds)} of {delayed.n_planned}"
+    return _judged("QDT assigns credit better", "no figure", confirmed_if, n_run, cost)
 
 
 def _points(task: Task, n_updates: int | None = None) -> dict[str, Values]:
@@ -168,10 +154,6 @@ def _points(task: Task, n_updates: int | None = None) -> dict[str, Values]:
 def _of_seeds(task: Task, seeds: Sequence[int]) -> Values:
     """Return QDT − DT at the end, in points, of these seeds."""
     return _points(task)["`qdt` − `dt`"][[task.seeds.index(seed) for seed in seeds]]
-
-
-def _by(n_seeds: int, verdict: Verdict) -> Verdict:
-    return verdict if n_seeds >= MIN_SEEDS else "undecided"
 
 
 def _shown(differences: Values, interval: Interval) -> str:
