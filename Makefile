@@ -17,7 +17,7 @@ quickstart: install  ## a dataset, three agents, their comparison: results in ru
 	.venv/bin/qdt-rl quickstart
 
 test: install  ## all tests
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n 2
 
 docs: install  ## run every code block of README.md and docs/, and follow their links
 	.venv/bin/python -m pytest tests/test_documentation.py

@@ -109,7 +109,7 @@ def test_the_code_of_a_page_runs(page: Path) -> None:
 def test_the_readmes_first_commands_are_those_of_ci_and_the_makefile() -> None:
     setup, tests = [read_commands(block.text) for block in read_blocks(PAGES[0].read_text())][:2]
     assert setup[-1] == ".venv/bin/qdt-rl quickstart"
-    assert tests == [".venv/bin/python -m pytest"]
+    assert tests == [".venv/bin/python -m pytest -n 2"]
     ci = (ROOT / ".ci" / "run").read_text()
     for command in [*setup[:-1], *tests]:
         assert f"step {command}\n" in ci.replace("--quiet ", "")

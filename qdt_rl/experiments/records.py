@@ -22,7 +22,10 @@ def records_path(folder: Path, name: str) -> Path:
 def append_record(path: Path, record: Mapping[str, Any]) -> None:
     """Append a record, flushed to disk, or leave the file as it was. Gzip's members may follow one another.
 
+    An interrupt takes back no record that is whole; one that it cuts off is dropped when the grid goes on.
+
     Raises:
+        OSError: If there is no room for it.
         ValueError: If the record holds a number that is not finite.
     """
     line = json.dumps(record, allow_nan=False) + "\n"
@@ -32,7 +35,7 @@ def append_record(path: Path, record: Mapping[str, Any]) -> None:
             file.write(gzip.compress(line.encode(), mtime=0))
             file.flush()
             os.fsync(file.fileno())
-    except BaseException:
+    except OSError:
         os.truncate(path, size)
         raise
 

@@ -216,6 +216,19 @@ def test_whatever_a_kill_cuts_off_the_records_before_it_stay(numbers, n_lost):
         assert path.read_bytes() == whole
 
 
+def test_an_interrupt_takes_back_no_record_that_is_written(tmp_path, monkeypatch):
+    path = tmp_path / "records.jsonl.gz"
+    append_record(path, {"key": json.dumps({"seed": 0})})
+
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        append_record(path, {"key": json.dumps({"seed": 1})})
+    assert len(read_records(path)) == 2
+
+
 def precision_records():
     """Seed s: float32 100 + 10 s, bfloat16 5 more, with the sliding window 1 less than that."""
     records = []
