@@ -104,6 +104,31 @@ def student_interval(values: Float64[np.ndarray, " runs"], confidence: float = 0
     return float(values.mean() - reach), float(values.mean() + reach)
 
 
+def probability_of_improvement(first: Float64[np.ndarray, " n"], second: Float64[np.ndarray, " m"]) -> float:
+    """Return how often a run of the first beats one of the second, ties half (rliable)."""
+    return float(_wins(first, second).mean())
+
+
+def improvement_interval(
+    first: Float64[np.ndarray, " n"],
+    second: Float64[np.ndarray, " m"],
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Return a percentile bootstrap interval of ``probability_of_improvement``, runs of both drawn anew.
+
+    Returns:
+        The lower and the upper end; both NaN for a single run.
+    """
+    return crossed_interval(_wins(first, second), confidence, seed)
+
+
+def _wins(first: np.ndarray, second: np.ndarray) -> Float64[np.ndarray, "n m"]:
+    """Return 1 where a run of the first beats one of the second, ½ where they tie, and 0 elsewhere."""
+    wins: Float64[np.ndarray, "n m"] = (1 + np.sign(first[:, None] - second)) / 2
+    return wins
+
+
 def _trimmed_mean(values: Any, axis: int) -> Any:
     return stats.trim_mean(values, 0.25, axis=axis)
 

@@ -17,7 +17,7 @@ from qdt_rl.errors import DivergenceError, TargetReturnWarning
 from qdt_rl.evaluation.rollout import evaluate
 from qdt_rl.experiments.controls import make_agent_or_control
 from qdt_rl.experiments.mechanism import measure_mechanism
-from qdt_rl.experiments.provenance import provenance
+from qdt_rl.experiments.provenance import fingerprint, provenance
 from qdt_rl.policy.agent import QDTPolicy
 from qdt_rl.policy.protocol import Policy
 from qdt_rl.training import Update, resolve_precision
@@ -121,6 +121,7 @@ def _fit(cell: Cell, dataset: MinariDataset) -> dict[str, Any]:
         evaluations.append(_evaluate(agent, agent.env_id, agent.best_return, cell.n_episodes))
     kept = updates[::_TRACE_INTERVAL]
     return {
+        "data": fingerprint(trajectories),
         "n_parameters": sum(parameter.numel() for parameter in agent.model.parameters()),
         "train_seconds": train_seconds,
         "precision": resolve_precision(agent.train_config.precision, "cpu"),

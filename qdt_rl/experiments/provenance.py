@@ -4,11 +4,14 @@ import platform
 import subprocess
 from collections.abc import Mapping
 from functools import cache
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from qdt_rl.data.trajectories import Trajectories
 
 _PACKAGES = ("qdt-rl", "torch", "numpy", "gymnasium", "minari", "stable-baselines3")
 _CHECKOUT = Path(__file__).resolve().parents[2]
@@ -24,6 +27,20 @@ def provenance() -> Mapping[str, Any]:
     name = torch.cpu.get_capabilities().get("cpu_name", platform.machine())
     processor = f"{name}, {torch.backends.cpu.get_cpu_capability()}"
     return {"versions": versions, "processor": processor, "commit": checked_out_commit()}
+
+
+def fingerprint(trajectories: Trajectories) -> str:
+    """Return twelve digits that tell these data from others: of a SHA-256 over the episodes' arrays."""
+    digest = sha256()
+    for array in (
+        trajectories.offsets,
+        trajectories.observations,
+        trajectories.actions,
+        trajectories.rewards,
+    ):
+        digest.update(repr((array.shape, array.dtype.str)).encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:12]
 
 
 def checked_out_commit(folder: Path = _CHECKOUT) -> str | None:

@@ -7,11 +7,12 @@ from qdt_rl.errors import ConfigError, InputError
 from qdt_rl.evaluation.statistics import (
     bootstrap_interval,
     crossed_interval,
+    improvement_interval,
     interquartile_mean,
+    probability_of_improvement,
     student_interval,
 )
 from qdt_rl.experiments.reports.panels import performance_profile
-from qdt_rl.experiments.reports.tasks import probability_of_improvement
 
 NUMBERS = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=23)
 
@@ -134,3 +135,15 @@ def test_what_rliable_says_of_the_same_scores():
     np.testing.assert_allclose(performance_profile(A, thresholds), [0.9, 0.6, 0.1, 0.0])
     assert bootstrap_interval(A) == pytest.approx((34.648, 51.509), abs=0.4)
     assert bootstrap_interval(A, "iqm") == pytest.approx((35.47166667, 52.33504167), abs=0.4)
+
+
+def test_the_interval_of_an_improvement_draws_both_sides_runs_anew():
+    first, second = np.array([1.0, 3.0, 5.0, 8.0]), np.array([2.0, 3.0, 6.0])
+    rng = np.random.default_rng(1)
+    drawn = [
+        probability_of_improvement(rng.choice(first, len(first)), rng.choice(second, len(second)))
+        for _ in range(20_000)
+    ]
+    assert improvement_interval(first, second) == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.03)
+    assert improvement_interval(second + 9, first) == (1, 1)
+    assert np.isnan(improvement_interval(first[:1], second)).all()

@@ -25,10 +25,8 @@ from qdt_rl.evaluation.result import EvaluationResult
 from qdt_rl.experiments.cells import Cell, run_cell
 from qdt_rl.experiments.controls import make_agent_or_control
 from qdt_rl.experiments.grid import run_grid
-from qdt_rl.experiments.grids import GRIDS
+from qdt_rl.experiments.provenance import fingerprint
 from qdt_rl.experiments.records import append_record, drop_cut_record, read_records
-from qdt_rl.experiments.reports.outcomes import Outcomes
-from qdt_rl.experiments.reports.precision import precision_report, require_complete
 from qdt_rl.policy.agent import QDTPolicy
 
 DATASET = "qdt/synthetic/expert-v0"
@@ -80,6 +78,8 @@ def test_a_cell_records_what_fitting_at_once_gives(quick_evaluation):
     best = policy.best_return
     assert [evaluation["returns"] for evaluation in record["evaluations"]] == [[best, best + 1]] * 2
     assert record["failed"] is None
+    assert record["data"] == fingerprint(read_trajectories(load_dataset(DATASET)))
+    assert run_cell(replace(CELL, n_data_episodes=1))["data"] != record["data"]
 
 
 def test_the_sliding_window_is_evaluated_where_it_is_asked_for(quick_evaluation):
@@ -227,37 +227,3 @@ def test_an_interrupt_takes_back_no_record_that_is_written(tmp_path, monkeypatch
     with pytest.raises(KeyboardInterrupt):
         append_record(path, {"key": json.dumps({"seed": 1})})
     assert len(read_records(path)) == 2
-
-
-def precision_records():
-    """Seed s: float32 100 + 10 s, bfloat16 5 more, with the sliding window 1 less than that."""
-    records = []
-    for cell in GRIDS["precision"]:
-        rounded = dict(cell.settings)["precision"] == "bf16-mixed"
-        base = 100.0 + 10 * cell.seed + 5 * rounded
-        evaluations = [
-            {"n_updates": n, "sliding_window": sliding, "returns": [base - sliding - 1, base - sliding + 1]}
-            for n, sliding in [(200, False), (600, False)] + [(600, True)] * rounded
-        ]
-        record = {"key": cell.key(), "failed": None, "variant": cell.variant, "seed": cell.seed}
-        records.append(
-            record | {"settings": [list(pair) for pair in cell.settings], "evaluations": evaluations}
-        )
-    return records
-
-
-def test_the_precision_report_pairs_by_seed():
-    spread = np.std([100, 110, 120, 130, 140])
-    lines = precision_report(precision_records()).splitlines()
-    assert lines[2] == f"| `dt` | 200 | 120 ± {spread:.0f} | 125 ± {spread:.0f} | +5.0 (+5.0 to +5.0) |"
-    assert lines[-1] == f"| `qdt` | 600 | 124 ± {spread:.0f} | 125 ± {spread:.0f} | +1.0 (+1.0 to +1.0) |"
-
-
-def test_a_report_refuses_a_gap():
-    records = precision_records()
-    require_complete(GRIDS["precision"], Outcomes(records))
-    with pytest.raises(CheckpointError, match=r"record of this cell is missing; .*variant='qdt'.*seed=4"):
-        require_complete(GRIDS["precision"], Outcomes(records[:-1]))
-    records[3]["failed"] = "Traceback"
-    with pytest.raises(CheckpointError, match="This cell failed"):
-        require_complete(GRIDS["precision"], Outcomes(records))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from qdt_rl.experiments.provenance import checked_out_commit, provenance
+from qdt_rl.data.trajectories import Trajectories
+from qdt_rl.experiments.provenance import checked_out_commit, fingerprint, provenance
 
 
 @pytest.fixture
@@ -60,3 +61,18 @@ def test_without_git_there_is_no_commit(checkout, tmp_path_factory, monkeypatch)
     assert checked_out_commit(tmp_path_factory.mktemp("plain")) is None
     monkeypatch.setenv("PATH", "")
     assert checked_out_commit(folder) is None
+
+
+def test_a_fingerprint_tells_data_apart():
+    def make(value=1.0, offsets=(0, 2, 5), n_actions=2):
+        observations = np.ones((5, 3), np.float32)
+        observations[4, 2] = value
+        return Trajectories(
+            observations, np.ones((5, n_actions), np.float32), np.ones(5, np.float32), np.array(offsets)
+        )
+
+    others = [make(np.nextafter(np.float32(1), np.float32(2))), make(offsets=(0, 3, 5)), make(n_actions=1)]
+    found = {fingerprint(data) for data in (make(), *others)}
+    assert len(found) == 4
+    assert fingerprint(make()) == fingerprint(make())
+    assert all(len(digits) == 12 for digits in found)

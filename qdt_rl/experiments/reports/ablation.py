@@ -7,7 +7,15 @@ from qdt_rl.experiments.grids import ONLINE
 from qdt_rl.experiments.reports.claims import claims_text
 from qdt_rl.experiments.reports.online import bounds, online_rows
 from qdt_rl.experiments.reports.outcomes import Array, Outcomes
-from qdt_rl.experiments.reports.page import Page, Panel, mean_and_interval, table, times
+from qdt_rl.experiments.reports.page import (
+    Page,
+    Panel,
+    iqm_and_interval,
+    mean_and_interval,
+    table,
+    times,
+    with_interval,
+)
 from qdt_rl.experiments.reports.panels import Curves, Profiles
 from qdt_rl.experiments.reports.sceptic import expected_by_chance, sceptic_table
 from qdt_rl.experiments.reports.tasks import Task, contrasts, improvements, tasks
@@ -46,6 +54,7 @@ def _returns(task: Task, outcomes: Outcomes) -> str:
             f"`{agent}`",
             *(mean_and_interval(returns[moment]) for moment in task.moments),
             f"{task.normalized[agent].mean():.1f}",
+            iqm_and_interval(task.normalized[agent], digits=1),
             times(task.time_ratios[agent]),
         ]
         for agent, returns in task.returns.items()
@@ -54,13 +63,13 @@ def _returns(task: Task, outcomes: Outcomes) -> str:
     for name, mean, score, time_ratio in [*online_rows(ONLINE, task, outcomes), *bounds(task.references)]:
         row = ["–"] * n_moments
         row[last] = mean
-        rows.append([name, *row, score, times(time_ratio)])
-    return table(["agent", *heads, "normalised", "training time"], rows)
+        rows.append([name, *row, score, "–", times(time_ratio)])
+    return table(["agent", *heads, "score", "score, IQM", "training time"], rows)
 
 
 def _differences(task: Task) -> str:
     final = task.at(task.last)
-    improved = {pair: f"{value:.2f}" for pair, value in improvements(final).items()}
+    improved = {pair: with_interval(*found, ".2f") for pair, found in improvements(final).items()}
     rows = [
         [name, mean_and_interval(difference, signed=True), improved.get(name, "–")]
         for name, difference in contrasts(final).items()

@@ -8,7 +8,7 @@ from jaxtyping import Float64
 
 from qdt_rl.evaluation.statistics import crossed_interval, student_interval
 from qdt_rl.experiments.grids import DELAYED, QUALITIES, REPLAY
-from qdt_rl.experiments.reports.page import table, times
+from qdt_rl.experiments.reports.page import table, times, with_interval
 from qdt_rl.experiments.reports.tasks import Task, contrasts
 
 Verdict = Literal["confirmed", "contradicted", "undecided"]
@@ -157,7 +157,4 @@ def _of_seeds(task: Task, seeds: Sequence[int]) -> Values:
 
 
 def _shown(differences: Values, interval: Interval) -> str:
-    if not len(differences):
-        return "–"
-    ends = "" if np.isnan(interval[0]) else f" ({interval[0]:+.1f} to {interval[1]:+.1f})"
-    return f"{differences.mean():+.1f}{ends}"
+    return with_interval(differences.mean(), interval, "+.1f") if len(differences) else "–"

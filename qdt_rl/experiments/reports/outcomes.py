@@ -21,10 +21,14 @@ _PER_POINT = 10  # entries of a trace in one mean: 100 updates
 
 
 class Moment(NamedTuple):
-    """When an agent is judged, and by which target: ``"data"``, the best return there, or ``"expert"``."""
+    """When an agent is judged, by which target, and whether with the original sliding window.
+
+    The target is ``"data"``, the best return there, or ``"expert"``.
+    """
 
     n_updates: int
     target: Literal["data", "expert"] = "data"
+    sliding_window: bool = False
 
 
 class Outcomes:
@@ -134,23 +138,28 @@ class Outcomes:
             yield f"diverged: {describe(cell)}: {self.record(cell)['diverged'].partition(':')[0]}"
 
     def _mixtures(self, cells: Iterable[Cell]) -> Iterator[str]:
-        """Yield the seeds of which some transformers were trained in another precision than others."""
-        found: dict[tuple[str, int], dict[str, list[str]]] = {}
+        """Yield where transformers of one seed differ in precision, and where runs of one task in data."""
+        runs = [cell for cell in cells if self._is_run(cell)]
+        models = [cell for cell in runs if cell.variant.partition("+")[0] in VARIANTS]
+        yield from self._differing("precision", models, lambda cell: f"{task_name(cell)}, seed {cell.seed}")
+        yield from self._differing("data", runs, task_name)
+
+    def _differing(self, name: str, cells: Iterable[Cell], place: Callable[[Cell], str]) -> Iterator[str]:
+        """Yield a line for each place where not all records that say something of a name say the same."""
+        found: dict[str, dict[str, dict[str, None]]] = {}
         for cell in cells:
-            precision = self.record(cell).get("precision") if self._is_run(cell) else None
-            if precision and cell.variant.partition("+")[0] in VARIANTS:
-                of_seed = found.setdefault((task_name(cell), cell.seed), {})
-                of_seed.setdefault(precision, []).append(f"`{cell.variant}`")
-        for (task, seed), by_precision in found.items():
-            if len(by_precision) > 1:
-                each = "; ".join(f"{name}: {', '.join(agents)}" for name, agents in by_precision.items())
-                yield f"**different precisions**: {task}, seed {seed}: {each}"
+            if value := self.record(cell).get(name):
+                found.setdefault(place(cell), {}).setdefault(value, {})[f"`{cell.variant}`"] = None
+        for where, by_value in found.items():
+            if len(by_value) > 1:
+                each = "; ".join(f"{value}: {', '.join(agents)}" for value, agents in by_value.items())
+                yield f"**different {name}**: {where}: {each}"
 
     def _is_run(self, cell: Cell) -> bool:
         return self.state(cell) in ("diverged", "done")
 
     def _episodes(self, cell: Cell, moment: Moment | None) -> list[float]:
-        n_updates, target = moment or Moment(cell.n_steps)
+        n_updates, target, sliding_window = moment or Moment(cell.n_steps)
         evaluations = self.record(cell)["evaluations"]
         best_in_data = evaluations[0]["target_return"]
         judged = [
@@ -158,6 +167,7 @@ class Outcomes:
             for evaluation in evaluations
             if evaluation["n_updates"] <= n_updates
             and (evaluation["target_return"] == best_in_data) == (target == "data")
+            and evaluation.get("sliding_window", False) == sliding_window
         ]
         if not judged:
             raise CheckpointError(f"The record of this cell has no evaluation at {moment}: {cell}")

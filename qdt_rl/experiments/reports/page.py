@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from qdt_rl.evaluation.statistics import bootstrap_interval
+from qdt_rl.evaluation.statistics import bootstrap_interval, interquartile_mean
 from qdt_rl.experiments.reports.outcomes import Array
 
 if TYPE_CHECKING:
@@ -48,7 +48,17 @@ def mean_and_interval(values: Array, signed: bool = False, digits: int = 0) -> s
     """Return the mean and its 95 % bootstrap interval over seeds; a dash if there are none."""
     if not len(values):
         return "–"
-    shown = f"{'+' if signed else ''}.{digits}f"
-    low, high = bootstrap_interval(values)
-    interval = "" if np.isnan(low) else f" ({low:{shown}} to {high:{shown}})"
-    return f"{values.mean():{shown}}{interval}"
+    return with_interval(values.mean(), bootstrap_interval(values), f"{'+' if signed else ''}.{digits}f")
+
+
+def iqm_and_interval(values: Array, digits: int = 0) -> str:
+    """Return the interquartile mean and its 95 % bootstrap interval over seeds; a dash if there are none."""
+    if not len(values):
+        return "–"
+    return with_interval(interquartile_mean(values), bootstrap_interval(values, "iqm"), f".{digits}f")
+
+
+def with_interval(value: float, interval: tuple[float, float], shown: str) -> str:
+    """Return a value and its interval, which is left out if it is NaN, in a format such as ``".1f"``."""
+    low, high = interval
+    return f"{value:{shown}}" + ("" if np.isnan(low) else f" ({low:{shown}} to {high:{shown}})")

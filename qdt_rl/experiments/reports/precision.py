@@ -1,94 +1,40 @@
 """What bfloat16 and the cached context cost."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import numpy as np
-
-from qdt_rl.errors import CheckpointError
-from qdt_rl.evaluation.statistics import bootstrap_interval
 from qdt_rl.experiments.cells import Cell
-from qdt_rl.experiments.reports.outcomes import Outcomes, Records
-from qdt_rl.experiments.reports.page import Page
+from qdt_rl.experiments.reports.outcomes import Group, Moment, Outcomes, by_seed, settings_of
+from qdt_rl.experiments.reports.page import Page, mean_and_interval, table
 
 
 def precision_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
-    """Return the page of a grid that was run to its end.
-
-    Raises:
-        CheckpointError: If a cell is missing or has failed.
-    """
-    return Page(precision_report(require_complete(cells, outcomes)))
-
-
-def require_complete(cells: Sequence[Cell], outcomes: Outcomes) -> Records:
-    """Return the records of a grid's cells.
-
-    Raises:
-        CheckpointError: With the first cell that is missing or has failed.
-    """
-    for cell in cells:
-        state = outcomes.state(cell)
-        if state == "missing":
-            raise CheckpointError(
-                f"The record of this cell is missing; run the experiment to its end: {cell}"
-            )
-        if state == "failed":
-            raise CheckpointError(f"This cell failed; its traceback is in the records: {cell}")
-    return [outcomes.record(cell) for cell in cells]
-
-
-def precision_report(records: Records) -> str:
-    """Return, as Markdown, the return of each precision and context, and their differences paired by seed."""
-    lines = [
-        "| variant | updates | float32 | bfloat16 | difference, 95 % interval over seeds |",
-        "| --- | ---: | ---: | ---: | ---: |",
+    """Return the returns of each precision and of each context, and their differences paired by seed."""
+    groups = by_seed(cells, lambda cell: (cell.variant, settings_of(cell)["precision"]))
+    precisions, contexts = [], []
+    for variant in dict.fromkeys(cell.variant for cell in cells):
+        exact, rounded = groups[variant, "32"], groups[variant, "bf16-mixed"]
+        (cell, *_) = rounded.values()
+        for n_updates in sorted({*cell.evaluate_at, cell.n_steps}):
+            moment = Moment(n_updates)
+            precisions.append(_row(variant, (exact, moment), (rounded, moment), outcomes))
+        cached = Moment(cell.n_steps)
+        window = cached._replace(sliding_window=True)
+        contexts.append(_row(variant, (rounded, window), (rounded, cached), outcomes))
+    header = ["agent", "updates", "seeds"]
+    tables = [
+        table([*header, "float32", "bfloat16", "difference"], precisions),
+        table([*header, "sliding window", "cached context", "difference"], contexts),
     ]
-    variants = sorted({record["variant"] for record in records})
-    for variant in variants:
-        exact, rounded = (_select(records, variant, precision) for precision in ("32", "bf16-mixed"))
-        judged_at = sorted({evaluation["n_updates"] for r in exact.values() for evaluation in r})
-        lines += [
-            f"| `{variant}` | {n} | " + _paired(_means(exact, n, False), _means(rounded, n, False))
-            for n in judged_at
-        ]
-    lines += [
-        "",
-        "| variant | updates | sliding window | cached context | difference, 95 % interval over seeds |",
-        "| --- | ---: | ---: | ---: | ---: |",
-    ]
-    for variant in variants:
-        rounded = _select(records, variant, "bf16-mixed")
-        last = max(evaluation["n_updates"] for r in rounded.values() for evaluation in r)
-        pair = _paired(_means(rounded, last, True), _means(rounded, last, False))
-        lines.append(f"| `{variant}` | {last} | {pair}")
-    return "\n".join(lines) + "\n"
+    return Page("\n".join([outcomes.shortfall(cells), *tables]))
 
 
-def _select(records: Records, variant: str, precision: str) -> dict[int, list[dict[str, Any]]]:
-    return {
-        record["seed"]: record["evaluations"]
-        for record in records
-        if record["variant"] == variant and dict(record["settings"])["precision"] == precision
-    }
-
-
-def _means(by_seed: Mapping[int, list[dict[str, Any]]], n_updates: int, sliding_window: bool) -> np.ndarray:
-    """Return the mean return of each seed, in the order of the seeds."""
-    return np.array(
-        [
-            np.mean(evaluation["returns"])
-            for _, evaluations in sorted(by_seed.items())
-            for evaluation in evaluations
-            if (evaluation["n_updates"], evaluation["sliding_window"]) == (n_updates, sliding_window)
-        ]
-    )
-
-
-def _paired(first: np.ndarray, second: np.ndarray) -> str:
-    difference = second - first
-    low, high = bootstrap_interval(difference)
-    return (
-        f"{first.mean():.0f} ± {first.std():.0f} | {second.mean():.0f} ± {second.std():.0f} | "
-        f"{difference.mean():+.1f} ({low:+.1f} to {high:+.1f}) |"
-    )
+def _row(
+    variant: str, first: tuple[Group, Moment], second: tuple[Group, Moment], outcomes: Outcomes
+) -> list[str]:
+    """Return the returns of two groups, each at its moment, and what the second has more."""
+    seeds = outcomes.finished(first[0], second[0])
+    before, after = (outcomes.returns(group, seeds, moment) for group, moment in (first, second))
+    count = f"{len(seeds)} of {len(second[0])}"
+    returns = [mean_and_interval(before), mean_and_interval(after)]
+    difference = mean_and_interval(after - before, signed=True, digits=1)
+    return [f"`{variant}`", f"{second[1].n_updates:,}", count, *returns, difference]

@@ -7,6 +7,7 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Float64
 
+from qdt_rl.evaluation.statistics import improvement_interval, probability_of_improvement
 from qdt_rl.experiments.cells import Cell
 from qdt_rl.experiments.reports.outcomes import Array, Moment, Outcomes, by_seed, task_name
 
@@ -110,10 +111,13 @@ def contrasts(returns: Mapping[str, Values]) -> dict[str, Values]:
     return found | ({"synergy": synergy(returns)} if set(returns) >= _TWO_BY_TWO else {})
 
 
-def improvements(returns: Mapping[str, Array]) -> dict[str, float]:
-    """Return the probability of improvement of each pair of ``contrasts``."""
+def improvements(returns: Mapping[str, Array]) -> dict[str, tuple[float, tuple[float, float]]]:
+    """Return the probability of improvement of each pair of ``contrasts``, and its interval."""
     return {
-        f"`{a}` − `{b}`": probability_of_improvement(returns[a], returns[b])
+        f"`{a}` − `{b}`": (
+            probability_of_improvement(returns[a], returns[b]),
+            improvement_interval(returns[a], returns[b]),
+        )
         for a, b in _PAIRS
         if {a, b} <= set(returns)
     }
@@ -125,9 +129,3 @@ def synergy(returns: Mapping[str, Values]) -> Values:
         returns["q-feedforward"] - returns["dt"]
     )
     return interaction
-
-
-def probability_of_improvement(first: Array, second: Array) -> float:
-    """Return how often a run of the first beats one of the second, ties half (rliable, arXiv 2108.13264)."""
-    pairs = first[:, None] - second
-    return float(np.mean((pairs > 0) + 0.5 * (pairs == 0)))

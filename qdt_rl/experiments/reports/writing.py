@@ -117,8 +117,9 @@ def _provenance(name: str, records: Records) -> str:
     diverged = sum(bool(record.get("diverged")) for record in records)
     return (
         f"- `{name}`: {len(records)} records ({failed} failed, {diverged} diverged), "
-        f"{made_with}; processors: {'; '.join(processors)}; precisions: {', '.join(precisions)}; "
-        f"commits: {', '.join(commits)}"
+        f"{made_with}; processors: {'; '.join(processors)}; "
+        + (f"precisions: {', '.join(precisions)}; " if precisions else "")
+        + f"commits: {', '.join(commits)}"
     )
 
 

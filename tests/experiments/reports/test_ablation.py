@@ -8,13 +8,14 @@ import pytest
 from scipy import stats
 
 from qdt_rl.errors import CheckpointError, ConfigError
+from qdt_rl.evaluation.statistics import probability_of_improvement
 from qdt_rl.experiments.cells import Cell
 from qdt_rl.experiments.grids import ABLATION, GRIDS
 from qdt_rl.experiments.records import append_record, records_path
 from qdt_rl.experiments.reports.ablation import ablation_page
 from qdt_rl.experiments.reports.outcomes import Outcomes
 from qdt_rl.experiments.reports.panels import performance_profile
-from qdt_rl.experiments.reports.tasks import probability_of_improvement, synergy, tasks
+from qdt_rl.experiments.reports.tasks import synergy, tasks
 from qdt_rl.experiments.reports.writing import REPORTS, write_report
 from tests.experiments.reports.synthetic import record_of
 
@@ -41,14 +42,18 @@ def test_the_report_by_hand():
     lines = report(RECORDS).splitlines()
     head, rule, dt, *_ = [line for line in lines if line.startswith("| ")]
     assert head == (
-        "| agent | 250 updates | 500 updates | 500 updates, expert's target | normalised | training time |"
+        "| agent | 250 updates | 500 updates | 500 updates, expert's target | score | score, IQM "
+        "| training time |"
     )
-    assert rule.count("---") == 6
-    assert "| bound | – | 4000 | – | 2025.0 | – |" in lines
-    assert dt == "| `dt` | 1 (-0 to 2) | 1 (0 to 2) | 101 (100 to 102) | 25.5 | 1.00 × |"
-    assert "| `qdt` | 36 (35 to 37) | 36 (35 to 37) | 136 (135 to 137) | 43.0 | 2.00 × |" in lines
-    assert "| `qdt` − `dt` | +35 (+35 to +35) | 1.00 |" in lines
-    assert "| `qdt` − `wide-dt` | -1 (-1 to -1) | 0.22 |" in lines  # 2 of 9 pairs win... and 2 tie
+    assert rule.count("---") == 7
+    assert "| bound | – | 4000 | – | 2025.0 | – | – |" in lines
+    iqm = "25.5 (25.0 to 26.0)"  # of three runs no quarter is a run
+    assert dt == f"| `dt` | 1 (-0 to 2) | 1 (0 to 2) | 101 (100 to 102) | 25.5 | {iqm} | 1.00 × |"
+    iqm = "43.0 (42.5 to 43.5)"
+    assert f"| `qdt` | 36 (35 to 37) | 36 (35 to 37) | 136 (135 to 137) | 43.0 | {iqm} | 2.00 × |" in lines
+    assert "| `qdt` − `dt` | +35 (+35 to +35) | 1.00 (1.00 to 1.00) |" in lines
+    # One of 9 pairs wins, and 2 tie; ends: of the 27 × 27 ways to draw both sides anew, counted once.
+    assert "| `qdt` − `wide-dt` | -1 (-1 to -1) | 0.22 (0.00 to 0.67) |" in lines
     assert "| synergy | +5 (+5 to +5) | – |" in lines  # (35 − 10) − (20 − 0)
     # 2 more were asked for, and 100 more came.
     assert "| `dt` | -6 (-7 to -5) | +92 (+91 to +93) | +50.00 (+50.00 to +50.00) |" in lines

@@ -45,7 +45,7 @@ def test_what_lacks_is_counted_and_named(four):
     assert four.shortfall([GROUP[0]]) == ""
 
 
-def test_different_precisions_within_a_seed_are_named():
+def test_different_precision_within_a_seed_are_named():
     agents = [replace(CELL, variant=name) for name in ("dt", "qdt", "qdt+raw-returns", "bc")]
     cells = [replace(cell, seed=seed) for seed in (0, 1) for cell in agents]
 
@@ -54,8 +54,15 @@ def test_different_precisions_within_a_seed_are_named():
 
     outcomes = Outcomes([record_of(cell, 0.0, precision=precision(cell)) for cell in cells])
     assert outcomes.shortfall(cells) == (
-        "- **different precisions**: some/data-v0, seed 1: bf16-mixed: `dt`; 32: `qdt`, `qdt+raw-returns`\n"
+        "- **different precision**: some/data-v0, seed 1: bf16-mixed: `dt`; 32: `qdt`, `qdt+raw-returns`\n"
     )
+
+
+def test_different_data_within_a_task_are_named():
+    cells = [replace(CELL, variant=name, seed=seed) for seed in (0, 1) for name in ("qdt", "bc")]
+    outcomes = Outcomes([record_of(cell, 0.0, data="ab" if cell.seed else "cd") for cell in cells[:3]])
+    assert outcomes.shortfall(cells[:3]) == "- **different data**: some/data-v0: cd: `qdt`, `bc`; ab: `qdt`\n"
+    assert outcomes.shortfall(cells[:2]) == ""
 
 
 def test_seeds_are_those_of_which_every_group_has_a_run(four):
@@ -92,6 +99,13 @@ def test_of_two_evaluations_at_once_the_first_counts():
     judged = record_of(CELL, 100.0)
     judged["evaluations"].append({"n_updates": 500, "target_return": BEST, "returns": [1.0]})
     assert Outcomes([judged]).returns({0: CELL}, [0]).tolist() == [100]
+
+
+def test_the_sliding_window_is_a_moment_of_its_own():
+    judged = record_of(CELL, 100.0)
+    window = {"n_updates": 500, "target_return": BEST, "sliding_window": True, "returns": [1.0]}
+    judged["evaluations"].append(window)
+    assert Outcomes([judged]).returns({0: CELL}, [0], Moment(500, sliding_window=True)).tolist() == [1]
 
 
 def test_a_trace_is_means_of_a_hundred_updates():

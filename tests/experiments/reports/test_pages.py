@@ -12,6 +12,7 @@ from qdt_rl.experiments.grids import (
     MECHANISM,
     ONLINE,
     PLATEAU,
+    PRECISION,
     SENSITIVITY,
     ablation_cell,
 )
@@ -22,9 +23,10 @@ from qdt_rl.experiments.reports.mechanism import mechanism_page
 from qdt_rl.experiments.reports.online import online_page
 from qdt_rl.experiments.reports.outcomes import Outcomes, settings_of
 from qdt_rl.experiments.reports.plateau import plateau_page
+from qdt_rl.experiments.reports.precision import precision_page
 from qdt_rl.experiments.reports.sensitivity import sensitivity_page
 from qdt_rl.experiments.reports.writing import REPORTS
-from tests.experiments.reports.synthetic import outcomes_of, record_of, rows
+from tests.experiments.reports.synthetic import BEST, outcomes_of, record_of, rows
 
 
 def beside(cells, agents):
@@ -241,3 +243,29 @@ def test_every_panel_can_be_drawn_and_shows_each_seed(name):
         assert axes.get_xlabel()
         assert axes.get_ylabel() or axes.get_yticklabels()
         plt.close(figure)
+
+
+def test_precision_and_context_are_compared_by_the_seed():
+    """Seed s: 100 + 10 s in float32, 5 more in bfloat16, and with the sliding window 1 less than that."""
+
+    def record(cell):
+        mean = 100.0 + 10 * cell.seed + 5 * (settings_of(cell)["precision"] == "bf16-mixed")
+        found = record_of(cell, mean)
+        window = {"n_updates": 600, "target_return": BEST, "sliding_window": True, "returns": [mean - 1]}
+        found["evaluations"] += [window] * cell.sliding_window
+        return found
+
+    records = [record(cell) for cell in PRECISION]
+    text = precision_page(PRECISION, Outcomes(records)).text
+    assert rows(text)[2] == [
+        "`dt`",
+        "200",
+        "5 of 5",
+        "120 (108 to 132)",
+        "125 (113 to 137)",
+        "+5.0 (+5.0 to +5.0)",
+    ]
+    assert rows(text)[-1][1:3] + rows(text)[-1][-1:] == ["600", "5 of 5", "+1.0 (+1.0 to +1.0)"]
+    missing = precision_page(PRECISION, Outcomes(records[:-1])).text
+    assert "**1 of 20 runs are missing.**" in missing
+    assert rows(missing)[-1][2] == "4 of 5"
