@@ -25,8 +25,8 @@ actions and 100 for the expert; on medium-replay at the end of training, asked f
 data, unless the line says otherwise. An interval reaches at either end as far as the wider one of Student's
 over seeds and the bootstrap over seeds and episodes, both at 95 %. A claim is confirmed or contradicted if
 the interval lies wholly on one side of the line's bound; it is undecided otherwise, or with fewer than
-{MIN_SEEDS} seeds. The time is a median without an interval, of seeds of which both agents ran on one
-processor from one commit. What is *far* or a *catastrophe* is ours to fix, since the paper's scale is
+{MIN_SEEDS} seeds. The time is a median without an interval, and counts seeds of which both agents ran on
+one processor from one commit. What is *far* or a *catastrophe* is ours to fix, since the paper's scale is
 unknown: {LARGE:.0f} points; what is *marginal*: {MARGINAL:.0f}.
 """
 _HEADER = ["the paper's claim", "in the paper", "confirmed if", "seeds", "here", "verdict"]
@@ -116,7 +116,7 @@ def _judged(
 def _slower(task: Task) -> Claim:
     ratios, (least, most) = task.time_ratios["qdt"], SLOWER
     verdict: Verdict = "undecided"
-    if len(ratios):
+    if len(ratios) >= MIN_SEEDS:
         verdict = "confirmed" if least < np.median(ratios) < most else "contradicted"
     seeds, bounds = f"{len(ratios)} of {task.n_planned}", f"{least} to {most} × `dt`'s time"
     return Claim("QDT is 1.8 × slower", "1.8 ×", bounds, seeds, times(ratios), verdict)

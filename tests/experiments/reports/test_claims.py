@@ -63,6 +63,7 @@ def test_four_seeds_decide_nothing_and_missing_tasks_say_so():
     four = [cell for cell in ABLATION if task_name(cell) == REPLAY and cell.seed < 4]
     found = verdicts(level, four)
     assert found["QDT is better than DT"] == ["4 of 10", "+40.0 (+40.0 to +40.0)", "undecided"]
+    assert found["QDT is 1.8 × slower"] == ["4 of 10", "1.00 ×", "undecided"]
     assert found["QDT generalises better across data quality"] == ["0 of 5 qualities", "–", "undecided"]
     assert found["QDT assigns credit better"] == ["0 of 5", "–", "undecided"]
     nothing = rows(claims_text(tasks(ABLATION, Outcomes([]))))[2:]
