@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from qdt_rl.experiments.cells import Cell
 from qdt_rl.experiments.grids import ONLINE
 from qdt_rl.experiments.reports.claims import claims_text
+from qdt_rl.experiments.reports.mechanism import inside
 from qdt_rl.experiments.reports.online import bounds, online_rows
-from qdt_rl.experiments.reports.outcomes import Array, Outcomes
+from qdt_rl.experiments.reports.outcomes import Array, Group, Outcomes, by_seed
 from qdt_rl.experiments.reports.page import (
     Page,
     Panel,
@@ -19,16 +20,48 @@ from qdt_rl.experiments.reports.page import (
 from qdt_rl.experiments.reports.panels import Curves, Profiles
 from qdt_rl.experiments.reports.sceptic import expected_by_chance, sceptic_table
 from qdt_rl.experiments.reports.tasks import Task, contrasts, improvements, tasks
+from qdt_rl.model.variants import VARIANTS
 
 
 def ablation_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
-    """Return what is missing, and for each task returns, differences, synergy, and what the sceptic says."""
+    """Return the claims, what is found on each task, and what goes on inside the models of the first."""
     all_tasks = tasks(cells, outcomes)
-    text = "\n".join(
-        [claims_text(all_tasks), *(part for task in all_tasks for part in _parts(task, outcomes))]
-    )
     shown = [task for task in all_tasks if task.seeds]
-    return Page(f"{text}\n{expected_by_chance(shown)}", _figures(shown) if shown else {})
+    within = _within(all_tasks[0], outcomes)
+    text = "\n".join(
+        [
+            claims_text(all_tasks),
+            *(part for task in all_tasks for part in _parts(task, outcomes)),
+            expected_by_chance(shown),
+            within.text,
+        ]
+    )
+    return Page(text, {**_figures(shown), **within.figures} if shown else {})
+
+
+def _within(task: Task, outcomes: Outcomes) -> Page:
+    """Return how the transformers of a task were optimised, and what was measured inside them."""
+    if not task.seeds:
+        return Page("")
+    groups = by_seed(task.cells, lambda cell: cell.variant)
+    models = {agent: group for agent, group in groups.items() if agent in VARIANTS}
+    page = inside(models, outcomes)
+    parts = [
+        f"### What goes on inside: {task.name}\n",
+        _optimisation(models, task.seeds, outcomes),
+        page.text,
+    ]
+    return Page("\n".join(parts), page.figures)
+
+
+def _optimisation(groups: Mapping[str, Group], seeds: Sequence[int], outcomes: Outcomes) -> str:
+    """Return differences of training losses and of gradient norms, which need no environment."""
+    late = [
+        contrasts({agent: 1000 * outcomes.late(group, seeds, name) for agent, group in groups.items()})
+        for name in ("loss", "gradient_norm")
+    ]
+    rows = [[pair, *(mean_and_interval(found[pair], True, digits=2) for found in late)] for pair in late[0]]
+    return table(["mean of the last 500 updates, thousandths", "training loss", "gradient norm"], rows)
 
 
 def _parts(task: Task, outcomes: Outcomes) -> Iterator[str]:

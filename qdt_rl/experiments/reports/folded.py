@@ -14,7 +14,7 @@ _PAIRS = (("qdt", FOLDED), ("qdt", "wide-dt"), (FOLDED, "wide-dt"))
 _INTRODUCTION = """\
 `wide-dt+folded-start` starts as the same function as the `qdt` of its seed, and sees the same windows and
 dropout masks; `wide-dt` starts from weights of its own. So `qdt` less the first is the parameterisation's
-doing, and the first less the second the initial weights'. Losses are means over the last 100 updates, in
+doing, and the first less the second the initial weights'. Losses are means over the last 500 updates, in
 thousandths.
 """
 
@@ -55,7 +55,7 @@ def _rows(
         agent: [outcomes.returns(group, seeds, moment) for moment in moments]
         for agent, group in groups.items()
     }
-    losses = {agent: 1000 * _final_loss(group, seeds, outcomes) for agent, group in groups.items()}
+    losses = {agent: 1000 * outcomes.late(group, seeds, "loss") for agent, group in groups.items()}
     for agent in groups:
         means = [mean_and_interval(values) for values in returns[agent]]
         yield [f"`{agent}`", *means, mean_and_interval(losses[agent], digits=2)]
@@ -64,10 +64,6 @@ def _rows(
         differences = [mean_and_interval(a - b, signed=True) for a, b in pairs]
         loss = mean_and_interval(losses[first] - losses[second], signed=True, digits=2)
         yield [f"`{first}` − `{second}`", *differences, loss]
-
-
-def _final_loss(group: Group, seeds: Sequence[int], outcomes: Outcomes) -> np.ndarray:
-    return np.array([list(outcomes.trace(group, [seed], "loss").values())[-1][0] for seed in seeds])
 
 
 def _same_start(groups: Mapping[str, Group], seeds: Sequence[int], outcomes: Outcomes) -> str:

@@ -8,14 +8,14 @@ import numpy as np
 from qdt_rl.config import TrainConfig
 from qdt_rl.experiments.cells import Cell
 from qdt_rl.experiments.reports.outcomes import Array, Group, Outcomes, by_seed, in_ablation
-from qdt_rl.experiments.reports.page import Page, Panel, table
+from qdt_rl.experiments.reports.page import Page, Panel, mean_and_interval, table
 from qdt_rl.experiments.reports.panels import Curves
 
 _INTRODUCTION = """\
 The similarity of channels is the mean linear CKA of two channels' outputs on the same tokens: 1, the same up
 to rotation and scale; 0, nothing in common. Weights are softmax(θ), which starts at 1/3 each. Singular values
 are those of the output projection as it acts: W_O (I + α W_E) with entanglement, W_O without. Means over
-seeds, first → last measurement.
+seeds, after {first:,} → {last:,} updates with its interval; weights at the end, the largest first.
 """
 _HEADER = [
     "agent",
@@ -33,17 +33,31 @@ Measure = Callable[[Mapping[str, Any]], float | None]
 
 
 def mechanism_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
-    """Return what was measured first and last, and figures of what was measured between."""
-    groups = by_seed(cells, lambda cell: cell.variant)
-    dt: Group = in_ablation(next(iter(groups.values())), "dt")
-    shortfall = outcomes.shortfall(cell for group in [*groups.values(), dt] for cell in group.values())
-    found = [record for group in groups.values() for record in _records(group, outcomes)]
-    n_blocks = max((len(record["mechanism"][0]["singular_values"]) for record in found), default=0)
+    """Return what was measured in the runs of a grid, and in those of ``dt`` in the ablation."""
+    groups: dict[str, Group] = dict(by_seed(cells, lambda cell: cell.variant))
+    groups = {"dt": in_ablation(next(iter(groups.values())), "dt"), **groups}
+    shortfall = outcomes.shortfall(cell for group in groups.values() for cell in group.values())
+    page = inside(groups, outcomes)
+    return Page(f"{shortfall}\n{page.text}", page.figures)
+
+
+def inside(groups: Mapping[str, Group], outcomes: Outcomes) -> Page:
+    """Return what was measured first and last, and figures of what was measured between.
+
+    Args:
+        groups: By agent; those in which nothing was measured are left out of the table.
+        outcomes: Of their cells.
+    """
+    found = {agent: _records(group, outcomes) for agent, group in groups.items()}
+    of_blocks = (record["mechanism"][0]["singular_values"] for runs in found.values() for record in runs)
+    n_blocks = max(map(len, of_blocks), default=0)
+    measured = {agent: groups[agent] for agent, runs in found.items() if runs}
     rows = (
-        _row(agent, group, block, outcomes) for agent, group in groups.items() for block in range(n_blocks)
+        _row(agent, group, block, outcomes) for agent, group in measured.items() for block in range(n_blocks)
     )
-    text = f"{_INTRODUCTION}\n{shortfall}\n{table(_HEADER, rows)}"
-    return Page(text, _figures({"dt": dt, **groups}, n_blocks, outcomes))
+    moments = {entry["n_updates"] for runs in found.values() for run in runs for entry in run["mechanism"]}
+    introduction = _INTRODUCTION.format(first=min(moments, default=0), last=max(moments, default=0))
+    return Page(f"{introduction}\n{table(_HEADER, rows)}", _figures(groups, n_blocks, outcomes))
 
 
 def over_training(group: Group, outcomes: Outcomes, measure: Measure) -> dict[float, Array]:
@@ -93,7 +107,7 @@ def _row(agent: str, group: Group, block: int, outcomes: Outcomes) -> list[str]:
     )
     lines = [over_training(group, outcomes, weight(block, rank)) for rank in range(len(_RANKS))]
     weights = " / ".join(f"{list(line.values())[-1].mean():.4f}" for line in lines if line) or "–"
-    count = f"{len(outcomes.finished(group))} of {len(group)}"
+    count = f"{len(_records(group, outcomes))} of {len(group)}"
     return [f"`{agent}`", str(block + 1), count, alike, weights, entangled, largest]
 
 
@@ -101,19 +115,18 @@ def _first_and_last(line: Mapping[float, Array]) -> str:
     if not line:
         return "–"
     first, last = [line[n_updates] for n_updates in (min(line), max(line))]
-    return f"{first.mean():.3f} → {last.mean():.3f}"
+    return f"{first.mean():.3f} → {mean_and_interval(last, digits=3)}"
 
 
 def _figures(groups: Mapping[str, Group], n_blocks: int, outcomes: Outcomes) -> dict[str, Sequence[Panel]]:
     blocks = range(n_blocks)
-    traces = [_traces(groups, name, outcomes) for name in ("gradient_norm", "loss")]
-    figures: dict[str, Sequence[Panel]] = {
+    figures = {
         "similarity": [_by_agent(groups, f"block {b + 1}", similarity(b), outcomes) for b in blocks],
         "weights": [_weights(groups, b, outcomes) for b in blocks],
         "spectrum": [_spectrum(groups, b, outcomes) for b in blocks],
-        "traces": [trace for trace in traces if trace.lines],
+        "traces": [_traces(groups, name, outcomes) for name in ("gradient_norm", "loss")],
     }
-    return {name: panels for name, panels in figures.items() if panels}
+    return {name: panels for name, panels in figures.items() if any(panel.lines for panel in panels)}
 
 
 def _by_agent(groups: Mapping[str, Group], title: str, measure: Measure, outcomes: Outcomes) -> Curves:

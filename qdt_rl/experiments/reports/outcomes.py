@@ -17,6 +17,7 @@ Group = Mapping[int, Cell]
 """One cell for each seed, that differ in nothing else."""
 
 K = TypeVar("K", bound=Hashable)
+_LATE = 500
 _PER_POINT = 10  # entries of a trace in one mean: 100 updates
 
 
@@ -119,6 +120,11 @@ class Outcomes:
             for i, mean in enumerate(means, start=1):
                 by_update.setdefault(i * _PER_POINT * record["trace_interval"], []).append(mean)
         return {n_updates: np.array(means) for n_updates, means in by_update.items()}
+
+    def late(self, group: Group, seeds: Iterable[int], name: str) -> Array:
+        """Return each seed's mean over the last 500 updates of what ``trace`` is about."""
+        lasts = [self.record(group[seed]) for seed in seeds]
+        return np.array([np.mean(last[name][-_LATE // last["trace_interval"] :]) for last in lasts])
 
     def shortfall(self, cells: Iterable[Cell]) -> str:
         """Return Markdown that counts the missing runs, and names what failed, diverged or does not fit."""

@@ -107,13 +107,15 @@ def test_a_report_is_written_whole_and_the_same_records_give_the_same_bytes(grid
     written = write_report("test", grid)
     names = {path.name for path in written}
     figures = {
-        f"test-{kind}.{suffix}" for kind in ("curves", "profiles", "requested") for suffix in ("png", "svg")
+        f"test-{kind}.{suffix}"
+        for kind in ("curves", "profiles", "requested", "traces")
+        for suffix in ("png", "svg")
     }
     assert names == {"test.md", "test.html"} | figures
     first = {path: path.read_bytes() for path in written}
     page = first[grid / "test.html"].decode()
     assert "<table>" in page
-    assert page.count('src="data:image/png;base64,') == 3
+    assert page.count('src="data:image/png;base64,') == 4
     assert not re.search(r"https?://", page)
     write_report("test", grid)
     assert {path: path.read_bytes() for path in written} == first

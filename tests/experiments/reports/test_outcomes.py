@@ -116,6 +116,12 @@ def test_a_trace_is_means_of_a_hundred_updates():
     assert trace == {100: [4.5, 104.5], 200: [14.5], 300: [24.5]}
 
 
+def test_late_is_the_mean_of_the_last_five_hundred_updates():
+    runs = zip((GROUP[0], GROUP[1]), (np.arange(60.0), np.arange(4.0)), strict=True)  # every tenth update
+    outcomes = Outcomes([record_of(cell, 0.0, loss=loss.tolist()) for cell, loss in runs])
+    assert outcomes.late(GROUP, [0, 1], "loss").tolist() == [34.5, 1.5]
+
+
 def test_settings_of_the_model_are_settings_too():
     cell = replace(CELL, settings=(("policy_kwargs", {"n_channels": 2}), ("learning_rate", 0.1)))
     assert settings_of(cell) == {"learning_rate": 0.1, "n_channels": 2}

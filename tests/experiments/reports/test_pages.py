@@ -13,9 +13,11 @@ from qdt_rl.experiments.grids import (
     ONLINE,
     PLATEAU,
     PRECISION,
+    REPLAY,
     SENSITIVITY,
     ablation_cell,
 )
+from qdt_rl.experiments.reports.ablation import ablation_page
 from qdt_rl.experiments.reports.catastrophe import catastrophe_page
 from qdt_rl.experiments.reports.credit import credit_page
 from qdt_rl.experiments.reports.folded import folded_page
@@ -222,12 +224,47 @@ def test_mechanism_follows_what_was_measured():
     table = {(row[0], row[1]): row[2:] for row in rows(page.text)}
     assert table["`qdt`", "1"] == [
         "2 of 2",
-        "0.100 → 0.600",
+        "0.100 → 0.600 (0.600 to 0.600)",
         "0.5000 / 0.3000 / 0.2000",
-        "0.250 → 0.250",
-        "3.000 → 3.000",
+        "0.250 → 0.250 (0.250 to 0.250)",
+        "3.000 → 3.000 (3.000 to 3.000)",
     ]
     assert table["`q-feedforward`", "3"][3] == table["`q-attention`", "3"][1] == "–"
+    assert ("`dt`", "1") not in table
+    assert "after 1 → 2,000 updates" in page.text
+    records[1].pop("mechanism")  # records of before it was measured
+    (cell,) = (cell for cell in MECHANISM if cell.key() == records[1]["key"])
+    fewer = rows(mechanism_page(MECHANISM, Outcomes(records)).text)
+    assert {row[2] for row in fewer if row[0] == f"`{cell.variant}`"} == {"1 of 2"}
+
+
+def test_the_ablation_shows_what_was_measured_inside():
+    entry = {
+        "interference_weights": [],
+        "channel_similarity": [],
+        "singular_values": [[2.0, 1.0]],
+        "entanglement_norm": [None],
+    }
+    cells = [cell for cell in ABLATION if cell.dataset == REPLAY and cell.seed == 0]
+    losses = {"dt": 0.4, "q-attention": 0.41, "q-feedforward": 0.42, "qdt": 0.44, "wide-dt": 0.45}
+    records = [
+        record_of(
+            cell,
+            0.0,
+            mechanism=[entry | {"n_updates": n} for n in (250, 2000)] * (cell.variant in losses),
+            loss=[losses.get(cell.variant, 0.0)] * 200,
+            gradient_norm=[1.0] * 200,
+        )
+        for cell in cells
+    ]
+    page = ablation_page(ABLATION, Outcomes(records))
+    table = [row for row in rows(page.text) if row[2:3] == ["1 of 10"]]
+    assert [row[0] for row in table] == ["`dt`", "`q-attention`", "`q-feedforward`", "`qdt`", "`wide-dt`"]
+    assert table[0][-1] == "2.000 → 2.000"
+    assert ["`qdt` − `wide-dt`", "-10.00", "+0.00"] in rows(page.text)  # thousandths
+    assert ["synergy", "+10.00", "+0.00"] in rows(page.text)
+    assert {"spectrum", "traces"} <= set(page.figures)
+    assert "similarity" not in page.figures, "nothing was measured"
 
 
 @pytest.mark.parametrize("name", sorted(set(GRIDS) - {"precision", "mechanism"}))
