@@ -118,9 +118,13 @@ def improvement_interval(
     """Return a percentile bootstrap interval of ``probability_of_improvement``, runs of both drawn anew.
 
     Returns:
-        The lower and the upper end; both NaN for a single run.
+        The lower and the upper end; both NaN for a single run, and where all pairs come out alike, which a
+        bootstrap would be sure of however few they are.
     """
-    return crossed_interval(_wins(first, second), confidence, seed)
+    wins = _wins(first, second)
+    if min(wins.shape) == 1 or wins.min() == wins.max():
+        return float("nan"), float("nan")
+    return crossed_interval(wins, confidence, seed)
 
 
 def _wins(first: np.ndarray, second: np.ndarray) -> Float64[np.ndarray, "n m"]:

@@ -55,7 +55,8 @@ def _rows(
         agent: [outcomes.returns(group, seeds, moment) for moment in moments]
         for agent, group in groups.items()
     }
-    losses = {agent: 1000 * outcomes.late(group, seeds, "loss") for agent, group in groups.items()}
+    whole = outcomes.whole(*groups.values())
+    losses = {agent: 1000 * outcomes.late(group, whole, "loss") for agent, group in groups.items()}
     for agent in groups:
         means = [mean_and_interval(values) for values in returns[agent]]
         yield [f"`{agent}`", *means, mean_and_interval(losses[agent], digits=2)]

@@ -65,6 +65,11 @@ class Outcomes:
         )
         return sorted(shared)
 
+    def whole(self, *groups: Group) -> list[int]:
+        """Return the seeds of which every group has a run that did not diverge, in order."""
+        seeds = self.finished(*groups)
+        return [seed for seed in seeds if all(self.state(group[seed]) == "done" for group in groups)]
+
     def returns(self, group: Group, seeds: Iterable[int], moment: Moment | None = None) -> Array:
         """Return the mean return of each seed; at the end, asked for the data's best, unless stated."""
         return np.array([np.mean(self._episodes(group[seed], moment)) for seed in seeds])
@@ -94,13 +99,13 @@ class Outcomes:
     def time_ratios(self, group: Group, other: Group) -> Array:
         """Return how many times as long as the other each seed's training took.
 
-        Only runs of one processor and one commit are compared.
+        Only whole runs of one processor, one commit and one precision are compared.
         """
-        pairs = [(self.record(group[seed]), self.record(other[seed])) for seed in self.finished(group, other)]
+        pairs = [(self.record(group[seed]), self.record(other[seed])) for seed in self.whole(group, other)]
         ratios = [
             first["train_seconds"] / second["train_seconds"]
             for first, second in pairs
-            if all(first[name] == second[name] for name in ("processor", "commit"))
+            if all(first.get(name) == second.get(name) for name in ("processor", "commit", "precision"))
         ]
         return np.array(ratios)
 
@@ -122,7 +127,7 @@ class Outcomes:
         return {n_updates: np.array(means) for n_updates, means in by_update.items()}
 
     def late(self, group: Group, seeds: Iterable[int], name: str) -> Array:
-        """Return each seed's mean over the last 500 updates of what ``trace`` is about."""
+        """Return each seed's mean of what every tenth of the last 500 updates recorded; see ``trace``."""
         lasts = [self.record(group[seed]) for seed in seeds]
         return np.array([np.mean(last[name][-_LATE // last["trace_interval"] :]) for last in lasts])
 
@@ -144,10 +149,11 @@ class Outcomes:
             yield f"diverged: {describe(cell)}: {self.record(cell)['diverged'].partition(':')[0]}"
 
     def _mixtures(self, cells: Iterable[Cell]) -> Iterator[str]:
-        """Yield where transformers of one seed differ in precision, and where runs of one task in data."""
+        """Yield where transformers of a seed differ in precision or commit, and runs of a task in data."""
         runs = [cell for cell in cells if self._is_run(cell)]
         models = [cell for cell in runs if cell.variant.partition("+")[0] in VARIANTS]
-        yield from self._differing("precision", models, lambda cell: f"{task_name(cell)}, seed {cell.seed}")
+        for name in ("precision", "commit"):
+            yield from self._differing(name, models, lambda cell: f"{task_name(cell)}, seed {cell.seed}")
         yield from self._differing("data", runs, task_name)
 
     def _differing(self, name: str, cells: Iterable[Cell], place: Callable[[Cell], str]) -> Iterator[str]:
@@ -158,7 +164,7 @@ class Outcomes:
                 found.setdefault(place(cell), {}).setdefault(value, {})[f"`{cell.variant}`"] = None
         for where, by_value in found.items():
             if len(by_value) > 1:
-                each = "; ".join(f"{value}: {', '.join(agents)}" for value, agents in by_value.items())
+                each = "; ".join(f"{value[:12]}: {', '.join(agents)}" for value, agents in by_value.items())
                 yield f"**different {name}**: {where}: {each}"
 
     def _is_run(self, cell: Cell) -> bool:

@@ -64,7 +64,8 @@ def expected_by_chance(all_tasks: Sequence[Task]) -> str:
     return (
         "In the sceptic's tables `+` and `−` are the sign of a difference whose 95 % interval excludes zero, "
         '"open" one whose interval does not, or of which there is a single seed; what differs from the '
-        f"conclusion is **bold**. Of {len(conclusions)} intervals {drawn} exclude zero. A bootstrap of few "
+        f"conclusion is **bold**. Of {len(conclusions)} intervals at the end of training {drawn} exclude "
+        "zero; the other columns are further looks, and not counted. A bootstrap of few "
         f"seeds does so too easily: of true zeros {_rates()}, instead of 5 %; Student's t keeps to 5 %.\n"
     )
 

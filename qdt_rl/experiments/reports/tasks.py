@@ -1,6 +1,6 @@
 """The ablation's results, task by task."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,7 +12,8 @@ from qdt_rl.experiments.cells import Cell
 from qdt_rl.experiments.reports.outcomes import Array, Moment, Outcomes, by_seed, task_name
 
 Values = TypeVar("Values", bound=np.ndarray)
-_PAIRS = (("qdt", "dt"), ("q-attention", "dt"), ("q-feedforward", "dt"), ("qdt", "wide-dt"))
+PAIRS = (("qdt", "dt"), ("q-attention", "dt"), ("q-feedforward", "dt"), ("qdt", "wide-dt"))
+"""The agents whose returns are compared."""
 _TWO_BY_TWO = {"qdt", "q-attention", "q-feedforward", "dt"}
 
 
@@ -98,16 +99,17 @@ def _moments(cell: Cell) -> list[Moment]:
     return [*by_data, Moment(cell.n_steps, "expert")] if cell.expert_target else by_data
 
 
-def contrasts(returns: Mapping[str, Values]) -> dict[str, Values]:
-    """Return the differences that the ablation is about, of agents that are there.
+def contrasts(returns: Mapping[str, Values], pairs: Iterable[tuple[str, str]] = PAIRS) -> dict[str, Values]:
+    """Return the differences of pairs of agents that are there, and the synergy.
 
     Args:
         returns: By agent, those of each seed, or of each seed and episode.
+        pairs: Of agents.
 
     Returns:
         By name, in the same shape.
     """
-    found = {f"`{a}` − `{b}`": returns[a] - returns[b] for a, b in _PAIRS if {a, b} <= set(returns)}
+    found = {f"`{a}` − `{b}`": returns[a] - returns[b] for a, b in pairs if {a, b} <= set(returns)}
     return found | ({"synergy": synergy(returns)} if set(returns) >= _TWO_BY_TWO else {})
 
 
@@ -118,7 +120,7 @@ def improvements(returns: Mapping[str, Array]) -> dict[str, tuple[float, tuple[f
             probability_of_improvement(returns[a], returns[b]),
             improvement_interval(returns[a], returns[b]),
         )
-        for a, b in _PAIRS
+        for a, b in PAIRS
         if {a, b} <= set(returns)
     }
 

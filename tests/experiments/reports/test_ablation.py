@@ -51,7 +51,7 @@ def test_the_report_by_hand():
     assert dt == f"| `dt` | 1 (-0 to 2) | 1 (0 to 2) | 101 (100 to 102) | 25.5 | {iqm} | 1.00 × |"
     iqm = "43.0 (42.5 to 43.5)"
     assert f"| `qdt` | 36 (35 to 37) | 36 (35 to 37) | 136 (135 to 137) | 43.0 | {iqm} | 2.00 × |" in lines
-    assert "| `qdt` − `dt` | +35 (+35 to +35) | 1.00 (1.00 to 1.00) |" in lines
+    assert "| `qdt` − `dt` | +35 (+35 to +35) | 1.00 |" in lines
     # One of 9 pairs wins, and 2 tie; ends: of the 27 × 27 ways to draw both sides anew, counted once.
     assert "| `qdt` − `wide-dt` | -1 (-1 to -1) | 0.22 (0.00 to 0.67) |" in lines
     assert "| synergy | +5 (+5 to +5) | – |" in lines  # (35 − 10) − (20 − 0)

@@ -58,6 +58,15 @@ def test_different_precision_within_a_seed_are_named():
     )
 
 
+def test_different_commits_within_a_seed_are_named():
+    cells = [replace(CELL, variant=name) for name in ("dt", "qdt", "bc")]
+    commits = ("0123456789abcdef", "fedcba9876543210", "none of the transformers")
+    found = [record_of(cell, 0.0, commit=commit) for cell, commit in zip(cells, commits, strict=True)]
+    assert Outcomes(found).shortfall(cells) == (
+        "- **different commit**: some/data-v0, seed 0: 0123456789ab: `dt`; fedcba987654: `qdt`\n"
+    )
+
+
 def test_different_data_within_a_task_are_named():
     cells = [replace(CELL, variant=name, seed=seed) for seed in (0, 1) for name in ("qdt", "bc")]
     outcomes = Outcomes([record_of(cell, 0.0, data="ab" if cell.seed else "cd") for cell in cells[:3]])
@@ -88,6 +97,23 @@ def test_times_are_compared_on_one_processor_with_one_commit_alone():
     ]
     assert Outcomes(records).time_ratios(groups["qdt"], groups["dt"]).tolist() == [3, 2]  # of seeds 0 and 1
     assert Outcomes(records[2:]).time_ratios(groups["qdt"], groups["dt"]).tolist() == []
+
+
+def test_times_of_whole_runs_of_one_precision_alone_are_compared():
+    groups = {
+        agent: {seed: replace(CELL, variant=agent, seed=seed) for seed in GROUP} for agent in ("qdt", "dt")
+    }
+    changes = {
+        ("qdt", 0): {"diverged": "Divergence at update 7: no"},
+        ("qdt", 1): {"precision": "bf16-mixed"},
+    }
+    records = [
+        record_of(cell, 0.0, **{"precision": "32"} | changes.get((agent, seed), {}))
+        for agent, group in groups.items()
+        for seed, cell in group.items()
+    ]
+    assert Outcomes(records).whole(groups["qdt"], groups["dt"]) == [1, 2, 3]
+    assert Outcomes(records).time_ratios(groups["qdt"], groups["dt"]).tolist() == [1, 1]  # of seeds 2 and 3
 
 
 def test_a_moment_that_was_not_judged_is_refused(four):
