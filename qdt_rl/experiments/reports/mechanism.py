@@ -16,8 +16,8 @@ The similarity of channels is the mean linear CKA of two channels' outputs on th
 to rotation and scale; 0, nothing in common. It is high before any training already, as all channels see the
 same few-dimensional input, and 1 for two channels that cancel too. Weights are softmax(θ), which starts at
 1/3 each; a channel's scale may lie in its matrices instead. Singular values are those of the output
-projection as it acts: W_O (I + α W_E) with entanglement, W_O without. Means over seeds, after {first:,} → {last:,}
-updates with its interval; weights at the end, the largest first.
+projection as it acts: W_O (I + α W_E) with entanglement, W_O without. Means over seeds,
+after {first:,} → {last:,} updates with its interval; weights at the end, the largest first.
 """
 _HEADER = [
     "agent",
