@@ -25,22 +25,30 @@ def measure_mechanism(model: DecisionTransformer, trajectories: Trajectories) ->
 
     Returns:
         JSON types, a list entry for each block: ``interference_weights``, softmax(θ); ``channel_similarity``,
-        the mean linear CKA of the outputs of two channels (both are empty without interference);
+        the mean linear CKA of the outputs of two channels, and ``channel_cosine``, their mean ``cosine`` (all
+        three are empty without interference);
         ``singular_values`` of W_O (I + α W_E), every eighth from the largest to the smallest for D = 128, and
         ``entanglement_norm``, the spectral norm of α W_E (None without entanglement).
     """
     inputs = _feedforward_inputs(model, trajectories)
     measured: dict[str, list[Any]] = {
         name: []
-        for name in ("interference_weights", "channel_similarity", "singular_values", "entanglement_norm")
+        for name in (
+            "interference_weights",
+            "channel_similarity",
+            "channel_cosine",
+            "singular_values",
+            "entanglement_norm",
+        )
     }
     for block, x in zip(model.layers, inputs, strict=True):
         if isinstance(block.feedforward, InterferenceFeedforward):
             weights = torch.softmax(block.feedforward.interference_logits, 0)
             outputs = channel_outputs(block.feedforward, x)
-            pairs = combinations(outputs.double(), 2)
+            pairs = list(combinations(outputs.double(), 2))
             measured["interference_weights"].append(weights.tolist())
             measured["channel_similarity"].append(float(np.mean([linear_cka(a, b) for a, b in pairs])))
+            measured["channel_cosine"].append(float(np.mean([cosine(a, b) for a, b in pairs])))
         output, norm = block.attention.output, None
         weight = output.weight
         if isinstance(output, EntangledLinear):
@@ -73,6 +81,16 @@ def linear_cka(first: Float[Tensor, "samples m"], second: Float[Tensor, "samples
     between = (first.T @ second).square().sum()
     within = torch.linalg.matrix_norm(first.T @ first) * torch.linalg.matrix_norm(second.T @ second)
     return float(between / within)
+
+
+def cosine(first: Float[Tensor, "samples m"], second: Float[Tensor, "samples m"]) -> float:
+    """Return the cosine of two representations, centred: 1 where they add up, −1 where they cancel.
+
+    Unlike ``linear_cka`` it tells one from the other, and is near 0 for channels that have nothing to do with
+    each other but their input.
+    """
+    first, second = first - first.mean(0), second - second.mean(0)
+    return float((first * second).sum() / (first.norm() * second.norm()))
 
 
 def _feedforward_inputs(

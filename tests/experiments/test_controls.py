@@ -12,7 +12,7 @@ from qdt_rl.data.minari_reader import read_trajectories
 from qdt_rl.errors import ConfigError
 from qdt_rl.experiments.cells import Cell, run_cell
 from qdt_rl.experiments.controls import CONTROLS, make_agent_or_control
-from qdt_rl.experiments.mechanism import channel_outputs, linear_cka, measure_mechanism
+from qdt_rl.experiments.mechanism import channel_outputs, cosine, linear_cka, measure_mechanism
 from qdt_rl.experiments.readings import NoCausalMask, NoResidual, TokenEntanglement
 from qdt_rl.model.attention import CausalSelfAttention, EntangledLinear
 from qdt_rl.model.transformer import DecisionTransformer
@@ -152,6 +152,15 @@ def test_similarity_of_channels():
     assert linear_cka(one, half) == pytest.approx(0.5)  # (1 · 2)² … = 2² / (2 · 4)
 
 
+def test_the_cosine_of_channels_tells_adding_from_cancelling():
+    x = torch.randn(50, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert linear_cka(x, -x) == pytest.approx(1)
+    assert cosine(x, 3 * x + 1) == pytest.approx(1)
+    assert cosine(x, -x) == pytest.approx(-1)
+    one, half = torch.tensor([[1.0], [-1.0], [0.0], [0.0]]), torch.tensor([[1.0], [-1.0], [1.0], [-1.0]])
+    assert cosine(one, half) == pytest.approx(2 / 8**0.5)
+
+
 def test_channels_add_up_to_the_feedforward():
     model = DecisionTransformer(model_config("qdt", 2, 1, d_model=8, n_heads=2, hidden_size=5), seed=0)
     feedforward = model.layers[0].feedforward
@@ -181,5 +190,7 @@ def test_the_mechanism_of_a_model(dataset):
         np.testing.assert_allclose(values, np.linalg.svd(matrix)[1], atol=1e-5)
         assert norm == pytest.approx(np.linalg.norm(entanglement, 2), rel=1e-5)
     assert all(0 < similarity <= 1 for similarity in measured["channel_similarity"])
+    assert len(measured["channel_cosine"]) == len(policy.model.layers)
+    assert all(-1 <= value <= 1 for value in measured["channel_cosine"])
     plain = QDTPolicy("dt", **SETTINGS).fit(dataset, 1)
     assert measure_mechanism(plain.model, read_trajectories(dataset))["channel_similarity"] == []

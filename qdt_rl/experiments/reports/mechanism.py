@@ -12,22 +12,25 @@ from qdt_rl.experiments.reports.page import Page, Panel, mean_and_interval, tabl
 from qdt_rl.experiments.reports.panels import Curves
 
 _INTRODUCTION = """\
-The similarity of channels is the mean linear CKA of two channels' outputs on the same tokens: 1, the same up
-to rotation and scale; 0, nothing in common. It is high before any training already, as all channels see the
-same few-dimensional input, and 1 for two channels that cancel too. Weights are softmax(θ), which starts at
-1/3 each; a channel's scale may lie in its matrices instead. Singular values are those of the output
-projection as it acts: W_O (I + α W_E) with entanglement, W_O without. Means over seeds,
-after {first:,} → {last:,} updates with its interval; weights at the end, the largest first.
+The similarity of channels is the mean linear CKA of two channels' outputs on the same tokens: 1, the same
+up to rotation and scale; 0, nothing in common. It is high before any training already, as all channels see
+the same few-dimensional input, and 1 for two channels that cancel too. Their cosine tells these apart: 1,
+they add up; −1, they cancel; 0, neither. Weights are softmax(θ), which starts at 1/3 each; a channel's
+scale may lie in its matrices instead. Singular values are those of the output projection as it acts: W_O (I
++ α W_E) with entanglement, W_O without. Means over seeds, after {first:,} → {last:,} updates with its
+interval; weights at the end, the largest first.
 """
 _HEADER = [
     "agent",
     "block",
     "seeds",
     "channel similarity",
+    "channel cosine",
     "weights",
     "norm of α W_E",
     "largest singular value",
 ]
+_CKA = "similarity of channels (CKA)"
 _RANKS = ("largest", "middle", "smallest")
 
 Measure = Callable[[Mapping[str, Any]], float | None]
@@ -83,6 +86,11 @@ def similarity(block: int) -> Measure:
     return lambda entry: entry["channel_similarity"][block] if entry["channel_similarity"] else None
 
 
+def cosine(block: int) -> Measure:
+    """Measure the mean cosine of a block's channels, which the oldest records lack."""
+    return lambda entry: entry["channel_cosine"][block] if entry.get("channel_cosine") else None
+
+
 def weight(block: int, rank: int) -> Measure:
     """Measure a block's interference weight of a rank, 0 for the largest: channels have no order."""
     return lambda entry: (
@@ -103,14 +111,14 @@ def singular_value(block: int, index: int) -> Measure:
 
 
 def _row(agent: str, group: Group, block: int, outcomes: Outcomes) -> list[str]:
-    measures = (similarity(block), norm(block), singular_value(block, 0))
-    alike, entangled, largest = (
+    measures = (similarity(block), cosine(block), norm(block), singular_value(block, 0))
+    alike, aligned, entangled, largest = (
         _first_and_last(over_training(group, outcomes, measure)) for measure in measures
     )
     lines = [over_training(group, outcomes, weight(block, rank)) for rank in range(len(_RANKS))]
     weights = " / ".join(f"{list(line.values())[-1].mean():.4f}" for line in lines if line) or "–"
     count = f"{len(_records(group, outcomes))} of {len(group)}"
-    return [f"`{agent}`", str(block + 1), count, alike, weights, entangled, largest]
+    return [f"`{agent}`", str(block + 1), count, alike, aligned, weights, entangled, largest]
 
 
 def _first_and_last(line: Mapping[float, Array]) -> str:
@@ -123,7 +131,10 @@ def _first_and_last(line: Mapping[float, Array]) -> str:
 def _figures(groups: Mapping[str, Group], n_blocks: int, outcomes: Outcomes) -> dict[str, Sequence[Panel]]:
     blocks = range(n_blocks)
     figures = {
-        "similarity": [_by_agent(groups, f"block {b + 1}", similarity(b), outcomes) for b in blocks],
+        "similarity": [_by_agent(groups, f"block {b + 1}", similarity(b), outcomes, _CKA) for b in blocks],
+        "cosine": [
+            _by_agent(groups, f"block {b + 1}", cosine(b), outcomes, "cosine of channels") for b in blocks
+        ],
         "weights": [_weights(groups, b, outcomes) for b in blocks],
         "spectrum": [_spectrum(groups, b, outcomes) for b in blocks],
         "traces": [_traces(groups, name, outcomes) for name in ("gradient_norm", "loss")],
@@ -131,10 +142,12 @@ def _figures(groups: Mapping[str, Group], n_blocks: int, outcomes: Outcomes) -> 
     return {name: panels for name, panels in figures.items() if any(panel.lines for panel in panels)}
 
 
-def _by_agent(groups: Mapping[str, Group], title: str, measure: Measure, outcomes: Outcomes) -> Curves:
+def _by_agent(
+    groups: Mapping[str, Group], title: str, measure: Measure, outcomes: Outcomes, label: str
+) -> Curves:
     lines = {agent: over_training(group, outcomes, measure) for agent, group in groups.items()}
     lines = {agent: line for agent, line in lines.items() if line}
-    return Curves(title, "updates", "similarity of channels (CKA)", lines, log_x=True)
+    return Curves(title, "updates", label, lines, log_x=True)
 
 
 def _weights(groups: Mapping[str, Group], block: int, outcomes: Outcomes) -> Curves:

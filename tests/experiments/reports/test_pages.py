@@ -213,6 +213,7 @@ def test_mechanism_follows_what_was_measured():
                 "n_updates": n,
                 "interference_weights": [[0.2, 0.5, 0.3]] * 3 if n_channels else [],
                 "channel_similarity": [0.1 + n / 4000] * 3 if n_channels else [],
+                "channel_cosine": [-0.5] * 3 if n_channels else [],
                 "singular_values": [[3.0, 2.0, 1.0]] * 3,
                 "entanglement_norm": [0.25 if cell.variant != "q-feedforward" else None] * 3,
             }
@@ -225,11 +226,12 @@ def test_mechanism_follows_what_was_measured():
     assert table["`qdt`", "1"] == [
         "2 of 2",
         "0.100 → 0.600 (0.600 to 0.600)",
+        "-0.500 → -0.500 (-0.500 to -0.500)",
         "0.5000 / 0.3000 / 0.2000",
         "0.250 → 0.250 (0.250 to 0.250)",
         "3.000 → 3.000 (3.000 to 3.000)",
     ]
-    assert table["`q-feedforward`", "3"][3] == table["`q-attention`", "3"][1] == "–"
+    assert table["`q-feedforward`", "3"][4] == table["`q-attention`", "3"][1] == "–"
     assert ("`dt`", "1") not in table
     assert "after 1 → 2,000 updates" in page.text
     records[1].pop("mechanism")  # records of before it was measured
