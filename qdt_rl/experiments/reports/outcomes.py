@@ -22,9 +22,12 @@ _PER_POINT = 10  # entries of a trace in one mean: 100 updates
 
 
 class Moment(NamedTuple):
-    """When an agent is judged, by which target, and whether with the original sliding window.
+    """When an agent is judged, and how.
 
-    The target is ``"data"``, the best return there, or ``"expert"``.
+    Attributes:
+        n_updates: After how many updates.
+        target: What is asked for: ``"data"``, the best return there, or ``"expert"``.
+        sliding_window: Whether the original sliding window is meant where the agent acts otherwise by itself.
     """
 
     n_updates: int
@@ -179,7 +182,7 @@ class Outcomes:
             for evaluation in evaluations
             if evaluation["n_updates"] <= n_updates
             and (evaluation["target_return"] == best_in_data) == (target == "data")
-            and evaluation.get("sliding_window", False) == sliding_window
+            and (evaluation["sliding_window"] or not sliding_window)
         ]
         if not judged:
             raise CheckpointError(f"The record of this cell has no evaluation at {moment}: {cell}")

@@ -37,7 +37,12 @@ def record_of(cell: Cell, mean: float, **changes: Any) -> dict[str, Any]:
         "gradient_norm": trace,
         "trace_interval": 10,
         "evaluations": [
-            {"n_updates": n, "target_return": target, "returns": [value - 5, value + 5]}
+            {
+                "n_updates": n,
+                "target_return": target,
+                "sliding_window": False,
+                "returns": [value - 5, value + 5],
+            }
             for n, target, value in judged
         ],
     } | changes

@@ -20,7 +20,7 @@ def four():
     """Seed 0 has run, 1 has diverged after 300 updates, 2 has failed, 3 is missing."""
     diverged = record_of(GROUP[1], 0.0, diverged="Divergence at update 301: the loss is not finite (…)")
     diverged["evaluations"] = [
-        {"n_updates": n, "target_return": target, "returns": [mean]}
+        {"n_updates": n, "target_return": target, "sliding_window": False, "returns": [mean]}
         for n, target, mean in [(250, BEST, -10.0), (300, BEST, -20.0), (300, EXPERT, -30.0)]
     ]
     failed = {"key": GROUP[2].key(), "failed": "Traceback\nValueError: `x` | y"}
@@ -123,7 +123,8 @@ def test_a_moment_that_was_not_judged_is_refused(four):
 
 def test_of_two_evaluations_at_once_the_first_counts():
     judged = record_of(CELL, 100.0)
-    judged["evaluations"].append({"n_updates": 500, "target_return": BEST, "returns": [1.0]})
+    again = {"n_updates": 500, "target_return": BEST, "sliding_window": True, "returns": [1.0]}
+    judged["evaluations"].append(again)
     assert Outcomes([judged]).returns({0: CELL}, [0]).tolist() == [100]
 
 
@@ -132,6 +133,9 @@ def test_the_sliding_window_is_a_moment_of_its_own():
     window = {"n_updates": 500, "target_return": BEST, "sliding_window": True, "returns": [1.0]}
     judged["evaluations"].append(window)
     assert Outcomes([judged]).returns({0: CELL}, [0], Moment(500, sliding_window=True)).tolist() == [1]
+    for evaluation in judged["evaluations"]:  # an agent that knows no other way
+        evaluation["sliding_window"] = True
+    assert Outcomes([judged]).returns({0: CELL}, [0]).tolist() == [100]
 
 
 def test_a_trace_is_means_of_a_hundred_updates():
