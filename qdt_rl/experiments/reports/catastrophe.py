@@ -49,18 +49,19 @@ def reading(cell: Cell) -> str:
 
 
 def _row(name: str, group: Group, own: Group, dt: Group, outcomes: Outcomes) -> list[str]:
-    seeds = outcomes.finished(group, own, dt)
-    returns, others = outcomes.returns(group, seeds), [outcomes.returns(other, seeds) for other in (own, dt)]
+    seeds, beside_dt = outcomes.finished(group, own), outcomes.finished(group, own, dt)
+    returns = outcomes.returns(group, seeds)
     n_diverged = sum(outcomes.state(group[seed]) == "diverged" for seed in seeds)
-    is_whole = len(seeds) == len(group)
+    is_whole = len(beside_dt) == len(group)
     verdict = _verdict(*(outcomes.scores(runs, seeds) for runs in (group, own, dt))) if is_whole else "open"
+    of_dt = outcomes.returns(dt, beside_dt)
     return [
         name,
         f"{len(seeds)} of {len(group)}",
         mean_and_interval(returns),
-        mean_and_interval(returns - others[0], signed=True),
-        mean_and_interval(others[1]),
-        mean_and_interval(returns - others[1], signed=True),
+        mean_and_interval(returns - outcomes.returns(own, seeds), signed=True),
+        mean_and_interval(of_dt),
+        mean_and_interval(outcomes.returns(group, beside_dt) - of_dt, signed=True),
         mean_and_interval(outcomes.kept(group, own, seeds)),
         verdict + (f", {n_diverged} diverged" if n_diverged else ""),
     ]

@@ -121,6 +121,16 @@ def test_nothing_is_said_of_a_reading_before_all_its_seeds_have_run():
     assert table["across tokens"][-1] == "stands, 1 diverged"
 
 
+def test_a_reading_is_shown_before_dt_has_been_run_with_it():
+    cells = [cell for cell in CATASTROPHE if cell.variant.partition("+")[0] == "q-attention"]
+    cells += beside(CATASTROPHE, ("q-attention", "dt"))
+    page = catastrophe_page(CATASTROPHE, outcomes_of(cells, lambda cell: -50.0 * ("+" in cell.variant)))
+    table = {row[0]: row for row in rows(page.text)}
+    same = "-50 (-50 to -50)"  # the return, and its difference from 0
+    assert table["raw returns"][1:] == ["2 of 2", same, same, "–", "–", "0 (0 to 0)", "open"]
+    assert table["no residual"][-1] == "**fails alone**"
+
+
 def test_credit_tells_what_is_kept_of_the_undelayed_score():
     """Undelayed 50 (score 50); delayed by 50: 0 (25, half); by 200: −25 (12.5, a quarter)."""
 
