@@ -70,13 +70,12 @@ def _optimisation(groups: Mapping[str, Group], outcomes: Outcomes) -> str:
         )
         for name in ("loss", "gradient_norm")
     ]
-    rows = [[pair, *(_by_student(found[pair]) for found in late)] for pair in late[0]]
+    rows = [
+        [pair, *(mean_and_interval(found[pair], True, 2, student_interval) for found in late)]
+        for pair in late[0]
+    ]
     header = ["difference", "training loss", "gradient norm"]
     return f"{_OPTIMISATION}\n{table(header, rows)}"
-
-
-def _by_student(values: Array) -> str:
-    return with_interval(values.mean(), student_interval(values), "+.2f") if len(values) else "–"
 
 
 def _parts(task: Task, outcomes: Outcomes) -> Iterator[str]:

@@ -5,7 +5,15 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from qdt_rl.experiments.cells import Cell
-from qdt_rl.experiments.reports.outcomes import Group, Moment, Outcomes, by_seed, in_ablation, learning_curve
+from qdt_rl.experiments.reports.outcomes import (
+    Group,
+    Moment,
+    Outcomes,
+    by_seed,
+    in_ablation,
+    learning_curve,
+    moments_of,
+)
 from qdt_rl.experiments.reports.page import Page, mean_and_interval, table
 from qdt_rl.experiments.reports.panels import Curves
 
@@ -42,7 +50,7 @@ def folded_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
 
 def _table(groups: Mapping[str, Group], seeds: Sequence[int], outcomes: Outcomes) -> str:
     (cell, *_) = groups[FOLDED].values()
-    moments = [Moment(n) for n in sorted({*cell.evaluate_at, cell.n_steps})]
+    moments = moments_of(cell)
     heads = [f"{moment.n_updates:,} updates" for moment in moments]
     rows = list(_rows(groups, seeds, moments, outcomes))
     return table(["agent", *heads, "loss at the end"], rows)

@@ -199,14 +199,20 @@ def by_seed(cells: Iterable[Cell], key: Callable[[Cell], K]) -> dict[K, dict[int
     return groups
 
 
+def moments_of(cell: Cell) -> list[Moment]:
+    """Return when a cell is judged by the best return in its data, in order."""
+    return [Moment(n_updates) for n_updates in sorted({*cell.evaluate_at, cell.n_steps})]
+
+
 def learning_curve(
     group: Group, outcomes: Outcomes, seeds: Sequence[int] | None = None
 ) -> dict[float, Array]:
     """Return the returns by updates, asked for the data's best, of the seeds that are named or were run."""
     seeds = outcomes.finished(group) if seeds is None else seeds
     (cell, *_) = group.values()
-    moments = [Moment(n_updates) for n_updates in sorted({*cell.evaluate_at, cell.n_steps})]
-    return {moment.n_updates: outcomes.returns(group, seeds, moment) for moment in moments} if seeds else {}
+    if not seeds:
+        return {}
+    return {moment.n_updates: outcomes.returns(group, seeds, moment) for moment in moments_of(cell)}
 
 
 def in_ablation(group: Group, variant: str | None = None) -> dict[int, Cell]:

@@ -1,6 +1,6 @@
 """A page of an experiment: its text, and the panels of its figures."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -44,11 +44,16 @@ def times(ratios: Array) -> str:
     return f"{np.median(ratios):.2f} ×" if len(ratios) else "–"
 
 
-def mean_and_interval(values: Array, signed: bool = False, digits: int = 0) -> str:
-    """Return the mean and its 95 % bootstrap interval over seeds; a dash if there are none."""
+def mean_and_interval(
+    values: Array,
+    signed: bool = False,
+    digits: int = 0,
+    interval: Callable[[Array], tuple[float, float]] = bootstrap_interval,
+) -> str:
+    """Return the mean and its 95 % interval, a bootstrap's by default; a dash if there are no values."""
     if not len(values):
         return "–"
-    return with_interval(values.mean(), bootstrap_interval(values), f"{'+' if signed else ''}.{digits}f")
+    return with_interval(values.mean(), interval(values), f"{'+' if signed else ''}.{digits}f")
 
 
 def iqm_and_interval(values: Array, digits: int = 0) -> str:

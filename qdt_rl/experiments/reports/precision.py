@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from qdt_rl.experiments.cells import Cell
-from qdt_rl.experiments.reports.outcomes import Group, Moment, Outcomes, by_seed, settings_of
+from qdt_rl.experiments.reports.outcomes import Group, Moment, Outcomes, by_seed, moments_of, settings_of
 from qdt_rl.experiments.reports.page import Page, mean_and_interval, table
 
 
@@ -14,9 +14,7 @@ def precision_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
     for variant in dict.fromkeys(cell.variant for cell in cells):
         exact, rounded = groups[variant, "32"], groups[variant, "bf16-mixed"]
         (cell, *_) = rounded.values()
-        for n_updates in sorted({*cell.evaluate_at, cell.n_steps}):
-            moment = Moment(n_updates)
-            precisions.append(_row(variant, (exact, moment), (rounded, moment), outcomes))
+        precisions += [_row(variant, (exact, at), (rounded, at), outcomes) for at in moments_of(cell)]
         cached = Moment(cell.n_steps)
         window = cached._replace(sliding_window=True)
         contexts.append(_row(variant, (rounded, window), (rounded, cached), outcomes))

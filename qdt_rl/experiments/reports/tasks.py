@@ -9,7 +9,7 @@ from jaxtyping import Float64
 
 from qdt_rl.evaluation.statistics import improvement_interval, probability_of_improvement
 from qdt_rl.experiments.cells import Cell
-from qdt_rl.experiments.reports.outcomes import Array, Moment, Outcomes, by_seed, task_name
+from qdt_rl.experiments.reports.outcomes import Array, Moment, Outcomes, by_seed, moments_of, task_name
 
 Values = TypeVar("Values", bound=np.ndarray)
 PAIRS = (("qdt", "dt"), ("q-attention", "dt"), ("q-feedforward", "dt"), ("qdt", "wide-dt"))
@@ -95,8 +95,7 @@ def _task(name: str, cells: Sequence[Cell], outcomes: Outcomes) -> Task:
 
 
 def _moments(cell: Cell) -> list[Moment]:
-    by_data = [Moment(n_updates) for n_updates in sorted({*cell.evaluate_at, cell.n_steps})]
-    return [*by_data, Moment(cell.n_steps, "expert")] if cell.expert_target else by_data
+    return moments_of(cell) + [Moment(cell.n_steps, "expert")] * cell.expert_target
 
 
 def contrasts(returns: Mapping[str, Values], pairs: Iterable[tuple[str, str]] = PAIRS) -> dict[str, Values]:
