@@ -203,9 +203,9 @@ def test_folded_pairs_three_agents_by_seed():
     table = {row[0]: row for row in rows(page.text)}
     assert table["`qdt` − `wide-dt+folded-start`"][3] == "+2 (+2 to +2)"
     assert table["`wide-dt+folded-start` − `wide-dt`"][3] == "+1 (+1 to +1)"
-    assert "**5 of 5 seeds have been run.**" in page.text
+    assert "**10 of 10 seeds have been run.**" in page.text
     partial = folded_page(FOLDED, outcomes_of(cells[:-1], lambda cell: 0.0))
-    assert "**4 of 5 seeds have been run.**" in partial.text
+    assert "**9 of 10 seeds have been run.**" in partial.text
 
 
 def test_online_agents_stand_beside_the_bound():
