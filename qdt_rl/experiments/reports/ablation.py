@@ -37,7 +37,7 @@ def ablation_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
     within = _within(all_tasks[0], outcomes)
     text = "\n".join(
         [
-            claims_text(all_tasks),
+            claims_text(cells, outcomes),
             *(part for task in all_tasks for part in _parts(task, outcomes)),
             expected_by_chance(shown),
             within.text,
@@ -85,6 +85,8 @@ def _parts(task: Task, outcomes: Outcomes) -> Iterator[str]:
     yield outcomes.shortfall(task.cells)
     if not task.seeds:
         return
+    if not_run := {cell.variant: None for cell in task.cells if cell.variant not in task.returns}:
+        yield f"Not run on this task yet: {', '.join(f'`{agent}`' for agent in not_run)}.\n"
     yield _returns(task, outcomes)
     yield _differences(task)
     if "expert" in task.targets:

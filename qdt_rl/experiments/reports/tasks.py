@@ -19,7 +19,7 @@ _TWO_BY_TWO = {"qdt", "q-attention", "q-feedforward", "dt"}
 
 @dataclass(frozen=True)
 class Task:
-    """The results on one dataset, of the seeds for which every agent has been run.
+    """The results on one dataset: of the agents that have been run on it, by the seeds that all have.
 
     Attributes:
         name: The dataset's id, and how many of its episodes were used if not all.
@@ -61,7 +61,7 @@ class Task:
 
 
 def tasks(cells: Sequence[Cell], outcomes: Outcomes) -> list[Task]:
-    """Sort an experiment's results by task; seeds that lack an agent are left out.
+    """Sort an experiment's results by task; agents without a run are left out, and seeds that lack another.
 
     Args:
         cells: The grid.
@@ -74,10 +74,11 @@ def tasks(cells: Sequence[Cell], outcomes: Outcomes) -> list[Task]:
 
 
 def _task(name: str, cells: Sequence[Cell], outcomes: Outcomes) -> Task:
-    groups = by_seed(cells, lambda cell: cell.variant)
     planned = {cell.seed for cell in cells}
+    every = by_seed(cells, lambda cell: cell.variant)
+    groups = {agent: group for agent, group in every.items() if outcomes.finished(group)} or every
     seeds = outcomes.finished(*groups.values())
-    runs = [outcomes.record(cell) for cell in cells if cell.seed in seeds]
+    runs = [outcomes.record(group[seed]) for group in groups.values() for seed in seeds]
     asked = dict.fromkeys(evaluation["target_return"] for run in runs for evaluation in run["evaluations"])
     moments = _moments(cells[0])
     return Task(

@@ -69,6 +69,16 @@ def test_seeds_that_lack_an_agent_are_left_out_and_counted():
     assert "**0 of 3 seeds" in report([])
 
 
+def test_agents_that_have_not_been_run_are_named_and_hold_back_no_other():
+    runs = zip(CELLS, RECORDS, strict=True)
+    text = report([record for cell, record in runs if cell.variant in ("dt", "qdt")])
+    assert "**9 of 15 runs are missing.**" in text
+    assert "Not run on this task yet: `q-attention`, `q-feedforward`, `wide-dt`." in text
+    assert "| `qdt` − `dt` | +35 (+35 to +35) | 1.00 |" in text
+    assert "| synergy | +" not in text
+    assert "Not run on this task yet" not in report(RECORDS)
+
+
 def test_tasks_are_told_apart_by_the_data_used():
     cut = [replace(cell, n_data_episodes=20) for cell in CELLS]
     names = [task.name for task in tasks([*CELLS, *cut], Outcomes(RECORDS))]
