@@ -104,6 +104,18 @@ def student_interval(values: Float64[np.ndarray, " runs"], confidence: float = 0
     return float(values.mean() - reach), float(values.mean() + reach)
 
 
+def widest_interval(values: Float64[np.ndarray, "runs episodes"]) -> tuple[float, float]:
+    """Return the farther ends of Student's interval over runs and of ``crossed_interval``, both at 95 %.
+
+    Returns:
+        The lower and the upper end; both NaN for fewer than two runs.
+    """
+    if len(values) < 2:
+        return float("nan"), float("nan")
+    low, high = zip(student_interval(values.mean(axis=1)), crossed_interval(values), strict=True)
+    return min(low), max(high)
+
+
 def probability_of_improvement(first: Float64[np.ndarray, " n"], second: Float64[np.ndarray, " m"]) -> float:
     """Return how often a run of the first beats one of the second, ties half (rliable)."""
     return float(_wins(first, second).mean())

@@ -145,6 +145,7 @@ def _learn_online(cell: Cell, dataset: MinariDataset) -> dict[str, Any]:
     return {
         "n_parameters": sum(parameter.numel() for parameter in agent.model.policy.parameters()),
         "train_seconds": train_seconds,
+        "precision": "32",
         "diverged": None,
         "reference_scores": reference_scores(dataset),
         "evaluations": [_evaluate(agent, env_id, best_return, cell.n_episodes, cell.n_steps)],

@@ -2,13 +2,20 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from qdt_rl.evaluation.statistics import student_interval
+import numpy as np
+
+from qdt_rl.evaluation.statistics import (
+    improvement_interval,
+    probability_of_improvement,
+    student_interval,
+    widest_interval,
+)
 from qdt_rl.experiments.cells import Cell
 from qdt_rl.experiments.grids import ONLINE
 from qdt_rl.experiments.reports.claims import claims_text
 from qdt_rl.experiments.reports.mechanism import inside
 from qdt_rl.experiments.reports.online import bounds, online_rows
-from qdt_rl.experiments.reports.outcomes import Array, Group, Outcomes, by_seed
+from qdt_rl.experiments.reports.outcomes import Array, Group, Moment, Outcomes, learning_curve
 from qdt_rl.experiments.reports.page import (
     Page,
     Panel,
@@ -20,25 +27,32 @@ from qdt_rl.experiments.reports.page import (
 )
 from qdt_rl.experiments.reports.panels import Curves, Profiles
 from qdt_rl.experiments.reports.sceptic import expected_by_chance, sceptic_table
-from qdt_rl.experiments.reports.tasks import PAIRS, Task, contrasts, improvements, tasks
+from qdt_rl.experiments.reports.tasks import CONTRASTS, Contrast, Task, difference, tasks
 from qdt_rl.model.variants import VARIANTS
 
-_LOSSES = (*PAIRS, ("wide-dt", "dt"), ("q-feedforward", "wide-dt"), ("qdt", "q-feedforward"))
+_OF_LOSSES = {
+    **CONTRASTS,
+    **difference("wide-dt", "dt"),
+    **difference("q-feedforward", "wide-dt"),
+    **difference("qdt", "q-feedforward"),
+}
 _OPTIMISATION = """\
 Means of what every tenth of the last 500 updates recorded, in thousandths, with Student's 95 % intervals. Of
-a loss, less is better: above zero, an interaction speaks against synergy.
+a loss, less is better: above zero, an interaction speaks against synergy. Seeds of which all agents of a line
+ran whole and at one precision.
 """
+_IMPROVEMENT = "probability of improvement, seeds not paired"
 
 
 def ablation_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
     """Return the claims, what is found on each task, and what goes on inside the models of the first."""
     all_tasks = tasks(cells, outcomes)
-    shown = [task for task in all_tasks if task.seeds]
-    within = _within(all_tasks[0], outcomes)
+    shown = [task for task in all_tasks if task.agents]
+    within = _within(all_tasks[0]) if all_tasks[0].agents else Page("")
     text = "\n".join(
         [
-            claims_text(cells, outcomes),
-            *(part for task in all_tasks for part in _parts(task, outcomes)),
+            claims_text(all_tasks),
+            *(part for task in all_tasks for part in _parts(task)),
             expected_by_chance(shown),
             within.text,
         ]
@@ -46,99 +60,120 @@ def ablation_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
     return Page(text, {**_figures(shown), **within.figures} if shown else {})
 
 
-def _within(task: Task, outcomes: Outcomes) -> Page:
+def _within(task: Task) -> Page:
     """Return how the transformers of a task were optimised, and what was measured inside them."""
-    if not task.seeds:
-        return Page("")
-    groups = by_seed(task.cells, lambda cell: cell.variant)
-    models = {agent: group for agent, group in groups.items() if agent in VARIANTS}
-    page = inside(models, outcomes)
-    parts = [
-        f"### What goes on inside: {task.name}\n",
-        _optimisation(models, outcomes),
-        page.text,
-    ]
-    return Page("\n".join(parts), page.figures)
+    models = {agent: group for agent, group in task.agents.items() if agent in VARIANTS}
+    page = inside(models, task.outcomes)
+    title = f"### What goes on inside: {task.name}\n"
+    return Page("\n".join([title, _optimisation(models, task.outcomes), page.text]), page.figures)
 
 
-def _optimisation(groups: Mapping[str, Group], outcomes: Outcomes) -> str:
-    """Return differences of training losses and of gradient norms, which need no environment."""
-    seeds = outcomes.whole(*groups.values())
-    late = [
-        contrasts(
-            {agent: 1000 * outcomes.late(group, seeds, name) for agent, group in groups.items()}, _LOSSES
-        )
-        for name in ("loss", "gradient_norm")
-    ]
-    rows = [
-        [pair, *(mean_and_interval(found[pair], True, 2, student_interval) for found in late)]
-        for pair in late[0]
-    ]
-    header = ["difference", "training loss", "gradient norm"]
-    return f"{_OPTIMISATION}\n{table(header, rows)}"
+def _optimisation(models: Mapping[str, Group], outcomes: Outcomes) -> str:
+    """Return contrasts of training losses and of gradient norms, which need no environment."""
+    rows = []
+    for name, contrast in _OF_LOSSES.items():
+        if not contrast.keys() <= models.keys():
+            continue
+        seeds = outcomes.whole(*(models[agent] for agent in contrast))
+        found = [
+            sum(sign * outcomes.late(models[agent], seeds, trace) for agent, sign in contrast.items())
+            for trace in ("loss", "gradient_norm")
+        ]
+        shown = (mean_and_interval(1000 * np.asarray(d), True, 2, student_interval) for d in found)
+        rows.append([name, str(len(seeds)), *shown])
+    return f"{_OPTIMISATION}\n{table(['difference', 'seeds', 'training loss', 'gradient norm'], rows)}"
 
 
-def _parts(task: Task, outcomes: Outcomes) -> Iterator[str]:
+def _parts(task: Task) -> Iterator[str]:
     yield f"### {task.name}\n"
-    if len(task.seeds) < task.n_planned:
-        yield f"**{len(task.seeds)} of {task.n_planned} seeds have been run.**\n"
-    yield outcomes.shortfall(task.cells)
-    if not task.seeds:
+    yield task.outcomes.shortfall(task.cells)
+    if not task.agents:
         return
-    if not_run := {cell.variant: None for cell in task.cells if cell.variant not in task.returns}:
-        yield f"Not run on this task yet: {', '.join(f'`{agent}`' for agent in not_run)}.\n"
-    yield _returns(task, outcomes)
+    if not_run := task.groups.keys() - task.agents.keys():
+        yield f"Not run on this task yet: {', '.join(f'`{agent}`' for agent in sorted(not_run))}.\n"
+    yield _returns(task)
     yield _differences(task)
+    yield _over_training(task)
     if "expert" in task.targets:
         yield _requested(task)
     yield sceptic_table(task)
 
 
-def _returns(task: Task, outcomes: Outcomes) -> str:
-    heads = [
-        f"{m.n_updates:,} updates" + (", expert's target" * (m.target == "expert")) for m in task.moments
-    ]
-    rows = [
-        [
+def _returns(task: Task) -> str:
+    rows = []
+    for agent, group in task.agents.items():
+        seeds = task.seeds(agent)
+        scores = task.outcomes.scores(group, seeds)
+        row = [
             f"`{agent}`",
-            *(mean_and_interval(returns[moment]) for moment in task.moments),
-            f"{task.normalized[agent].mean():.1f}",
-            iqm_and_interval(task.normalized[agent], digits=1),
-            times(task.time_ratios[agent]),
+            f"{len(seeds)} of {len(group)}",
+            *(mean_and_interval(task.outcomes.returns(group, seeds, moment)) for moment in task.moments),
+            f"{scores.mean():.1f}",
+            iqm_and_interval(scores, digits=1),
+            times(task.outcomes.time_ratios(group, task.groups.get("dt", {}))),
         ]
-        for agent, returns in task.returns.items()
-    ]
+        rows.append(row)
     last, n_moments = task.moments.index(task.last), len(task.moments)
-    for name, mean, score, time_ratio in [*online_rows(ONLINE, task, outcomes), *bounds(task.references)]:
+    for name, seeds_run, mean, score, ratios in [*online_rows(ONLINE, task), *bounds(task.references)]:
         row = ["–"] * n_moments
         row[last] = mean
-        rows.append([name, *row, score, "–", times(time_ratio)])
-    return table(["agent", *heads, "score", "score, IQM", "training time"], rows)
+        rows.append([name, seeds_run, *row, score, "–", times(ratios)])
+    heads = [_head(moment) for moment in task.moments]
+    return table(["agent", "seeds", *heads, "score", "score, IQM", "training time"], rows)
+
+
+def _head(moment: Moment) -> str:
+    return f"{moment.n_updates:,} updates" + (", expert's target" * (moment.target == "expert"))
 
 
 def _differences(task: Task) -> str:
-    final = task.at(task.last)
-    improved = {pair: with_interval(*found, ".2f") for pair, found in improvements(final).items()}
-    rows = [
-        [name, mean_and_interval(difference, signed=True), improved.get(name, "–")]
-        for name, difference in contrasts(final).items()
-    ]
-    return table(
-        [
-            "at the end, asked for the data's best",
-            "difference",
-            "probability of improvement, seeds not paired",
-        ],
-        rows,
+    """Return the contrasts at the end, in units of the return and, by the seed, in points of the score."""
+    rows = []
+    for name, contrast in CONTRASTS.items():
+        if not (seeds := task.seeds(*contrast)):
+            continue
+        by_seed = task.points(contrast).mean(axis=1)
+        rows.append(
+            [
+                name,
+                f"{len(seeds)} of {task.n_planned(*contrast)}",
+                mean_and_interval(task.contrast(contrast).mean(axis=1), signed=True),
+                _improvement(task, contrast, seeds),
+                ", ".join(f"{points:+.1f}" for points in by_seed),
+            ]
+        )
+    header = ["at the end, asked for the data's best", "seeds", "difference", _IMPROVEMENT, "points by seed"]
+    return table(header, rows)
+
+
+def _improvement(task: Task, contrast: Contrast, seeds: Sequence[int]) -> str:
+    """Return the probability of improvement, if it is one of two agents."""
+    if len(contrast) > 2:
+        return "–"
+    first, second = (task.outcomes.returns(task.groups[agent], seeds) for agent in contrast)
+    return with_interval(
+        probability_of_improvement(first, second), improvement_interval(first, second), ".2f"
     )
+
+
+def _over_training(task: Task) -> str:
+    """Return the contrasts at all moments, by the interval that the claims are judged by."""
+    rows = []
+    for name, contrast in CONTRASTS.items():
+        if task.seeds(*contrast):
+            found = [task.points(contrast, moment) for moment in task.moments]
+            rows.append([name, *(with_interval(p.mean(), widest_interval(p), "+.1f") for p in found)])
+    return table(["in points, by the widest interval", *map(_head, task.moments)], rows)
 
 
 def _requested(task: Task) -> str:
     """Return what was achieved less what was asked for, and what a further unit that is asked for brings."""
     best, expert = task.targets["data"], task.targets["expert"]
     rows = []
-    for agent, returns in task.returns.items():
-        first, second = returns[task.last], returns[task.last._replace(target="expert")]
+    for agent, group in task.agents.items():
+        seeds = task.seeds(agent)
+        first = task.outcomes.returns(group, seeds, task.last)
+        second = task.outcomes.returns(group, seeds, task.last._replace(target="expert"))
         follows = (second - first) / (expert - best)
         errors = (mean_and_interval(first - best, True), mean_and_interval(second - expert, True))
         rows.append([f"`{agent}`", *errors, mean_and_interval(follows, True, digits=2)])
@@ -149,23 +184,27 @@ def _requested(task: Task) -> str:
 def _figures(shown: Sequence[Task]) -> Mapping[str, Sequence[Panel]]:
     return {
         "curves": [_learning_curves(task) for task in shown],
-        "profiles": [Profiles(task.name, task.normalized) for task in shown],
+        "profiles": [_profiles(task) for task in shown],
         "requested": [_achieved(task) for task in shown if "expert" in task.targets],
     }
 
 
 def _learning_curves(task: Task) -> Curves:
-    lines: dict[str, dict[float, Array]] = {
-        agent: {moment.n_updates: values for moment, values in returns.items() if moment.target == "data"}
-        for agent, returns in task.returns.items()
-    }
+    lines = {agent: learning_curve(group, task.outcomes) for agent, group in task.agents.items()}
     return Curves(task.name, "updates", "return", lines, log_x=True)
 
 
+def _profiles(task: Task) -> Profiles:
+    scores = {agent: task.outcomes.scores(group, task.seeds(agent)) for agent, group in task.agents.items()}
+    return Profiles(task.name, scores)
+
+
 def _achieved(task: Task) -> Curves:
-    lines = {
-        agent: {task.targets[name]: returns[task.last._replace(target=name)] for name in ("data", "expert")}
-        for agent, returns in task.returns.items()
-    }
-    lines = {agent: dict(sorted(line.items())) for agent, line in lines.items()}
+    lines: dict[str, dict[float, Array]] = {}
+    for agent, group in task.agents.items():
+        by_target = {
+            asked: task.outcomes.returns(group, task.seeds(agent), task.last._replace(target=name))
+            for name, asked in task.targets.items()
+        }
+        lines[agent] = dict(sorted(by_target.items()))
     return Curves(task.name, "asked for", "achieved return", lines, identity=True)

@@ -6,7 +6,7 @@ import numpy as np
 
 from qdt_rl.experiments.cells import ONLINE as ONLINE_AGENTS
 from qdt_rl.experiments.cells import Cell
-from qdt_rl.experiments.reports.outcomes import Array, Group, Outcomes, by_seed, in_ablation
+from qdt_rl.experiments.reports.outcomes import Group, Outcomes, by_seed, in_ablation
 from qdt_rl.experiments.reports.page import Page, mean_and_interval, table
 from qdt_rl.experiments.reports.panels import Rows
 from qdt_rl.experiments.reports.tasks import Task
@@ -14,28 +14,27 @@ from qdt_rl.experiments.reports.tasks import Task
 BOUND = 4000.0
 """No return of the synthetic environments can exceed it: at most 4 a step, 1,000 steps."""
 
-Beside = tuple[str, str, str, Array]
-"""A name, a return, a normalised score, and each seed's time of training over ``dt``'s."""
+Beside = tuple[str, str, str, str, Mapping[int, float]]
+"""A name, how many seeds, a return, a normalised score, and by seed the time of training over ``dt``'s."""
 
 _OFFLINE = ("dt", "qdt", "bc-10%")
 
 
-def online_rows(online: Sequence[Cell], task: Task, outcomes: Outcomes) -> Iterator[Beside]:
+def online_rows(online: Sequence[Cell], task: Task) -> Iterator[Beside]:
     """Yield a row for each online agent that learns in the environment of a task."""
     same = [cell for cell in online if _environment(cell.dataset) == _environment(task.cells[0].dataset)]
-    dt = by_seed(task.cells, lambda cell: cell.variant).get("dt", {})
     for name, group in by_seed(same, lambda cell: cell.variant).items():
-        seeds = outcomes.finished(group)
-        label = f"`{name}`, online, {len(seeds)} of {len(group)} seeds"
-        mean, score, _ = _measures(group, seeds, outcomes)
-        yield label, mean, score, outcomes.time_ratios(group, dt)
+        seeds = task.outcomes.finished(group)
+        mean, score, _ = _measures(group, seeds, task.outcomes)
+        ratios = task.outcomes.time_ratios(group, task.groups.get("dt", {}))
+        yield f"`{name}`, online", f"{len(seeds)} of {len(group)}", mean, score, ratios
 
 
 def bounds(references: tuple[float, float]) -> Iterator[Beside]:
     """Yield the rows of random actions, of the expert, and of the bound."""
     low, high = references
     for name, value in (("random actions", low), ("expert", high), ("bound", BOUND)):
-        yield name, f"{value:.0f}", f"{100 * (value - low) / (high - low):.1f}", np.empty(0)
+        yield name, "–", f"{value:.0f}", f"{100 * (value - low) / (high - low):.1f}", {}
 
 
 def online_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
@@ -51,7 +50,7 @@ def online_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
         row = [f"`{agent}`", f"{steps:,} " + ("steps" if agent in ONLINE_AGENTS else "updates")]
         rows.append([*row, f"{len(seeds)} of {len(group)}", *_measures(group, seeds, outcomes)])
     references = _references(groups, outcomes)
-    rows += [[name, "–", "–", mean, score, "–"] for name, mean, score, _ in bounds(references)]
+    rows += [[name, "–", seeds, mean, score, "–"] for name, seeds, mean, score, _ in bounds(references)]
     text = outcomes.shortfall(cell for group in groups.values() for cell in group.values())
     text += "\n" + table(["agent", "trained", "seeds", "return", "normalised", "minutes"], rows)
     levels = {"random actions": references[0], "expert": references[1]}

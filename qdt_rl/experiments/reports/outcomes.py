@@ -16,6 +16,8 @@ Array = Float64[np.ndarray, " seeds"]
 Group = Mapping[int, Cell]
 """One cell for each seed, that differ in nothing else."""
 
+Target = Literal["data", "expert"]
+"""What is asked for: the best return in the data, or the expert's."""
 K = TypeVar("K", bound=Hashable)
 _LATE = 500
 _PER_POINT = 10  # entries of a trace in one mean: 100 updates
@@ -31,7 +33,7 @@ class Moment(NamedTuple):
     """
 
     n_updates: int
-    target: Literal["data", "expert"] = "data"
+    target: Target = "data"
     sliding_window: bool = False
 
 
@@ -69,9 +71,14 @@ class Outcomes:
         return sorted(shared)
 
     def whole(self, *groups: Group) -> list[int]:
-        """Return the seeds of which every group has a run that did not diverge, in order."""
-        seeds = self.finished(*groups)
-        return [seed for seed in seeds if all(self.state(group[seed]) == "done" for group in groups)]
+        """Return the seeds of which every group has a run that did not diverge, all at one precision."""
+        runs = {seed: [group[seed] for group in groups] for seed in self.finished(*groups)}
+        return [
+            seed
+            for seed, cells in runs.items()
+            if all(self.state(cell) == "done" for cell in cells)
+            and len({self.record(cell).get("precision") for cell in cells}) == 1
+        ]
 
     def returns(self, group: Group, seeds: Iterable[int], moment: Moment | None = None) -> Array:
         """Return the mean return of each seed; at the end, asked for the data's best, unless stated."""
@@ -99,18 +106,19 @@ class Outcomes:
         before = self.scores(other, seeds)
         return 100 * self.scores(group, seeds) / before if (before > 0).all() else np.empty(0)
 
-    def time_ratios(self, group: Group, other: Group) -> Array:
-        """Return how many times as long as the other each seed's training took.
+    def time_ratios(self, group: Group, other: Group) -> dict[int, float]:
+        """Return by seed how many times as long as the other the training took.
 
         Only whole runs of one processor, one commit and one precision are compared.
         """
-        pairs = [(self.record(group[seed]), self.record(other[seed])) for seed in self.whole(group, other)]
-        ratios = [
-            first["train_seconds"] / second["train_seconds"]
-            for first, second in pairs
-            if all(first.get(name) == second.get(name) for name in ("processor", "commit", "precision"))
-        ]
-        return np.array(ratios)
+        pairs = {
+            seed: (self.record(group[seed]), self.record(other[seed])) for seed in self.whole(group, other)
+        }
+        return {
+            seed: first["train_seconds"] / second["train_seconds"]
+            for seed, (first, second) in pairs.items()
+            if all(first.get(name) == second.get(name) for name in ("processor", "commit"))
+        }
 
     def trace(self, group: Group, seeds: Iterable[int], name: str) -> dict[float, Array]:
         """Return means over 100 updates, by the last of these, of what every tenth update has recorded.

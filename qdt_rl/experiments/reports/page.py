@@ -39,9 +39,9 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def times(ratios: Array) -> str:
-    """Return the median of ratios; a dash if there are none."""
-    return f"{np.median(ratios):.2f} ×" if len(ratios) else "–"
+def times(ratios: Mapping[int, float]) -> str:
+    """Return the median of ratios by seed; a dash if there are none."""
+    return f"{np.median(list(ratios.values())):.2f} ×" if ratios else "–"
 
 
 def mean_and_interval(

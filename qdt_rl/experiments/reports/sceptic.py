@@ -9,7 +9,7 @@ from jaxtyping import Float64
 from qdt_rl.evaluation.statistics import Statistic, bootstrap_interval, crossed_interval, student_interval
 from qdt_rl.experiments.reports.outcomes import Array
 from qdt_rl.experiments.reports.page import table
-from qdt_rl.experiments.reports.tasks import Task, contrasts
+from qdt_rl.experiments.reports.tasks import CONTRASTS, Task
 
 Conclusion = Literal["+", "−", "open"]
 _OTHER_INTERVALS = ("Student's t", "episodes drawn too")
@@ -47,11 +47,14 @@ def sceptic_table(task: Task) -> str:
         for moment in other
     ]
     rows = []
-    episodes = contrasts({agent: by_moment[task.last] for agent, by_moment in task.episodes.items()})
-    for name, differences in contrasts(task.at(task.last)).items():
+    for name, contrast in CONTRASTS.items():
+        episodes = task.contrast(contrast)
+        if not len(episodes):
+            continue
+        differences = episodes.mean(axis=1)
         conclusion = conclude(differences)
-        views = [conclude(differences, "iqm"), conclude_by_t(differences), conclude_crossed(episodes[name])]
-        views += [conclude(contrasts(task.at(moment))[name]) for moment in other]
+        views = [conclude(differences, "iqm"), conclude_by_t(differences), conclude_crossed(episodes)]
+        views += [conclude(task.contrast(contrast, moment).mean(axis=1)) for moment in other]
         marked = [_marked(view, conclusion) for view in views]
         rows.append([name, conclusion, _left_out(leave_one_out(differences), conclusion), *marked])
     return table(["the sceptic", "conclusion", "without one seed", "IQM", *_OTHER_INTERVALS, *heads], rows)
@@ -59,7 +62,8 @@ def sceptic_table(task: Task) -> str:
 
 def expected_by_chance(all_tasks: Sequence[Task]) -> str:
     """Return a sentence that says how many conclusions there are, and how to read the sceptic's tables."""
-    conclusions = [conclude(d) for task in all_tasks for d in contrasts(task.at(task.last)).values()]
+    found = [task.contrast(contrast) for task in all_tasks for contrast in CONTRASTS.values()]
+    conclusions = [conclude(episodes.mean(axis=1)) for episodes in found if len(episodes)]
     drawn = sum(conclusion != "open" for conclusion in conclusions)
     return (
         "In the sceptic's tables `+` and `−` are the sign of a difference whose 95 % interval excludes zero, "

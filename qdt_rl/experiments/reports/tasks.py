@@ -1,67 +1,141 @@
 """The ablation's results, task by task."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float64
 
-from qdt_rl.evaluation.statistics import improvement_interval, probability_of_improvement
 from qdt_rl.experiments.cells import Cell
-from qdt_rl.experiments.reports.outcomes import Array, Moment, Outcomes, by_seed, moments_of, task_name
+from qdt_rl.experiments.reports.outcomes import (
+    Group,
+    Moment,
+    Outcomes,
+    Target,
+    by_seed,
+    moments_of,
+    task_name,
+)
 
-Values = TypeVar("Values", bound=np.ndarray)
-PAIRS = (("qdt", "dt"), ("q-attention", "dt"), ("q-feedforward", "dt"), ("qdt", "wide-dt"))
-"""The agents whose returns are compared."""
-_TWO_BY_TWO = {"qdt", "q-attention", "q-feedforward", "dt"}
+Contrast = Mapping[str, int]
+"""Agents and the signs with which their returns are summed up: ``{"qdt": 1, "dt": -1}`` is QDT − DT."""
+Values = Float64[np.ndarray, "seeds episodes"]
+
+
+def difference(first: str, second: str) -> dict[str, Contrast]:
+    """Return the difference of two agents by its name."""
+    return {f"`{first}` − `{second}`": {first: 1, second: -1}}
+
+
+SYNERGY: Contrast = {"qdt": 1, "q-attention": -1, "q-feedforward": -1, "dt": 1}
+"""The two-by-two interaction, (QDT − Q-attention) − (Q-feedforward − DT)."""
+CONTRASTS: Mapping[str, Contrast] = {
+    **difference("qdt", "dt"),
+    **difference("q-attention", "dt"),
+    **difference("q-feedforward", "dt"),
+    **difference("qdt", "wide-dt"),
+    "synergy": SYNERGY,
+}
+"""What is compared, by name."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """The results on one dataset: of the agents that have been run on it, by the seeds that all have.
+    """The runs of all agents on one dataset. A comparison takes the seeds that all of its agents have.
 
     Attributes:
         name: The dataset's id, and how many of its episodes were used if not all.
-        cells: Of the grid, all of this task's.
-        seeds: Those seeds, in order.
-        n_planned: How many the grid has.
-        returns: By agent and moment, the mean return of each seed.
-        episodes: The same before it is averaged: of each seed and episode.
-        normalized: By agent, each seed's score at the end, 0 for random and 100 for the expert.
-        time_ratios: By agent, its time of training over ``dt``'s, see ``Outcomes.time_ratios``.
-        targets: The returns that were asked for: ``"data"`` and, if it was, ``"expert"``.
-        references: The returns of random actions and of the expert.
+        groups: The grid's cells by agent, run or not.
+        outcomes: Of these.
     """
 
     name: str
-    cells: Sequence[Cell]
-    seeds: list[int]
-    n_planned: int
-    returns: dict[str, dict[Moment, Array]]
-    episodes: dict[str, dict[Moment, Float64[np.ndarray, "seeds episodes"]]]
-    normalized: dict[str, Array]
-    time_ratios: dict[str, Array]
-    targets: dict[str, float]
-    references: tuple[float, float]
+    groups: Mapping[str, Group]
+    outcomes: Outcomes
+
+    @cached_property
+    def agents(self) -> dict[str, Group]:
+        """The agents that have been run."""
+        return {agent: group for agent, group in self.groups.items() if self.outcomes.finished(group)}
+
+    @property
+    def cells(self) -> list[Cell]:
+        """All cells, run or not."""
+        return [cell for group in self.groups.values() for cell in group.values()]
 
     @property
     def moments(self) -> list[Moment]:
-        """When the agents were judged, in order."""
-        return sorted(next(iter(self.returns.values())))
+        """When the agents are judged, in order."""
+        cell = self.cells[0]
+        return sorted(moments_of(cell) + [Moment(cell.n_steps, "expert")] * cell.expert_target)
 
     @property
     def last(self) -> Moment:
         """The end of training, by the data's own target."""
-        return max(moment for moment in self.moments if moment.target == "data")
+        return Moment(self.cells[0].n_steps)
 
-    def at(self, moment: Moment) -> dict[str, Array]:
-        """Return each agent's mean return of each seed at a moment."""
-        return {agent: returns[moment] for agent, returns in self.returns.items()}
+    @property
+    def references(self) -> tuple[float, float]:
+        """The returns of random actions and of the expert; NaN if nothing has been run."""
+        for group in self.agents.values():
+            low, high = self.outcomes.record(group[self.outcomes.finished(group)[0]])["reference_scores"]
+            return low, high
+        return float("nan"), float("nan")
+
+    @property
+    def targets(self) -> dict[Target, float]:
+        """The returns that are asked for: ``"data"`` and, if it is, ``"expert"``; none if nothing was run."""
+        asked = dict.fromkeys(
+            evaluation["target_return"]
+            for group in self.agents.values()
+            for seed in self.outcomes.finished(group)
+            for evaluation in self.outcomes.record(group[seed])["evaluations"]
+        )
+        names: tuple[Target, ...] = ("data", "expert")
+        return dict(zip(names, asked, strict=False))
+
+    def seeds(self, *agents: str) -> list[int]:
+        """Return the seeds with which all of these agents have been run."""
+        return self.outcomes.finished(*(self.groups.get(agent, {}) for agent in agents))
+
+    def n_planned(self, *agents: str) -> int:
+        """Return with how many seeds all of these agents are to be run."""
+        return len(set.intersection(*(set(self.groups.get(agent, {})) for agent in agents)))
+
+    def contrast(
+        self, contrast: Contrast, moment: Moment | None = None, seeds: Sequence[int] | None = None
+    ) -> Values:
+        """Return the signed sum of agents' returns, of each seed and episode.
+
+        Args:
+            contrast: The agents, and their signs.
+            moment: When; None: at the end, asked for the best return in the data.
+            seeds: Which; None: all that these agents share.
+
+        Returns:
+            (seeds, episodes); (0, 0) if there are none.
+        """
+        seeds = self.seeds(*contrast) if seeds is None else seeds
+        if not seeds:
+            return np.empty((0, 0))
+        signed = (
+            sign * self.outcomes.episodes(self.groups[agent], seeds, moment)
+            for agent, sign in contrast.items()
+        )
+        total: Values = np.sum(list(signed), axis=0)
+        return total
+
+    def points(
+        self, contrast: Contrast, moment: Moment | None = None, seeds: Sequence[int] | None = None
+    ) -> Values:
+        """Return ``contrast`` in points of the score: 0 for random actions, 100 for the expert."""
+        low, high = self.references
+        return 100 * self.contrast(contrast, moment, seeds) / (high - low)
 
 
 def tasks(cells: Sequence[Cell], outcomes: Outcomes) -> list[Task]:
-    """Sort an experiment's results by task; agents without a run are left out, and seeds that lack another.
+    """Sort an experiment's cells by task.
 
     Args:
         cells: The grid.
@@ -70,64 +144,6 @@ def tasks(cells: Sequence[Cell], outcomes: Outcomes) -> list[Task]:
     by_task: dict[str, list[Cell]] = {}
     for cell in cells:
         by_task.setdefault(task_name(cell), []).append(cell)
-    return [_task(name, members, outcomes) for name, members in by_task.items()]
-
-
-def _task(name: str, cells: Sequence[Cell], outcomes: Outcomes) -> Task:
-    planned = {cell.seed for cell in cells}
-    every = by_seed(cells, lambda cell: cell.variant)
-    groups = {agent: group for agent, group in every.items() if outcomes.finished(group)} or every
-    seeds = outcomes.finished(*groups.values())
-    runs = [outcomes.record(group[seed]) for group in groups.values() for seed in seeds]
-    asked = dict.fromkeys(evaluation["target_return"] for run in runs for evaluation in run["evaluations"])
-    moments = _moments(cells[0])
-    return Task(
-        name,
-        cells,
-        seeds,
-        len(planned),
-        {agent: {m: outcomes.returns(group, seeds, m) for m in moments} for agent, group in groups.items()},
-        {agent: {m: outcomes.episodes(group, seeds, m) for m in moments} for agent, group in groups.items()},
-        {agent: outcomes.scores(group, seeds) for agent, group in groups.items()},
-        {agent: outcomes.time_ratios(group, groups.get("dt", {})) for agent, group in groups.items()},
-        dict(zip(("data", "expert"), asked, strict=False)),
-        tuple(runs[0]["reference_scores"]) if runs else (float("nan"), float("nan")),
-    )
-
-
-def _moments(cell: Cell) -> list[Moment]:
-    return moments_of(cell) + [Moment(cell.n_steps, "expert")] * cell.expert_target
-
-
-def contrasts(returns: Mapping[str, Values], pairs: Iterable[tuple[str, str]] = PAIRS) -> dict[str, Values]:
-    """Return the differences of pairs of agents that are there, and the synergy.
-
-    Args:
-        returns: By agent, those of each seed, or of each seed and episode.
-        pairs: Of agents.
-
-    Returns:
-        By name, in the same shape.
-    """
-    found = {f"`{a}` − `{b}`": returns[a] - returns[b] for a, b in pairs if {a, b} <= set(returns)}
-    return found | ({"synergy": synergy(returns)} if set(returns) >= _TWO_BY_TWO else {})
-
-
-def improvements(returns: Mapping[str, Array]) -> dict[str, tuple[float, tuple[float, float]]]:
-    """Return the probability of improvement of each pair of ``contrasts``, and its interval."""
-    return {
-        f"`{a}` − `{b}`": (
-            probability_of_improvement(returns[a], returns[b]),
-            improvement_interval(returns[a], returns[b]),
-        )
-        for a, b in PAIRS
-        if {a, b} <= set(returns)
-    }
-
-
-def synergy(returns: Mapping[str, Values]) -> Values:
-    """Return the two-by-two interaction, (QDT − Q-attention) − (Q-feedforward − DT), in the same shape."""
-    interaction: Values = (returns["qdt"] - returns["q-attention"]) - (
-        returns["q-feedforward"] - returns["dt"]
-    )
-    return interaction
+    return [
+        Task(name, by_seed(members, lambda cell: cell.variant), outcomes) for name, members in by_task.items()
+    ]

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,14 +12,15 @@ from qdt_rl.errors import CheckpointError, ConfigError
 from qdt_rl.evaluation.statistics import probability_of_improvement
 from qdt_rl.experiments.cells import Cell
 from qdt_rl.experiments.grids import ABLATION, GRIDS
-from qdt_rl.experiments.records import append_record, records_path
+from qdt_rl.experiments.records import append_record, read_records, records_path
 from qdt_rl.experiments.reports.ablation import ablation_page
 from qdt_rl.experiments.reports.outcomes import Outcomes
 from qdt_rl.experiments.reports.panels import performance_profile
-from qdt_rl.experiments.reports.tasks import synergy, tasks
+from qdt_rl.experiments.reports.tasks import SYNERGY, tasks
 from qdt_rl.experiments.reports.writing import REPORTS, write_report
 from tests.experiments.reports.synthetic import record_of
 
+RESULTS = Path(__file__).parents[3] / "docs" / "results"
 AGENTS = ("dt", "q-attention", "q-feedforward", "qdt", "wide-dt")
 LEVELS = {"dt": 0.0, "q-attention": 10.0, "q-feedforward": 20.0, "qdt": 35.0, "wide-dt": 36.0}
 CELLS = [
@@ -42,31 +44,38 @@ def test_the_report_by_hand():
     lines = report(RECORDS).splitlines()
     head, rule, dt, *_ = [line for line in lines if line.startswith("| ")]
     assert head == (
-        "| agent | 250 updates | 500 updates | 500 updates, expert's target | score | score, IQM "
+        "| agent | seeds | 250 updates | 500 updates | 500 updates, expert's target | score | score, IQM "
         "| training time |"
     )
-    assert rule.count("---") == 7
-    assert "| bound | – | 4000 | – | 2025.0 | – | – |" in lines
+    assert rule.count("---") == 8
+    assert "| bound | – | – | 4000 | – | 2025.0 | – | – |" in lines
     iqm = "25.5 (25.0 to 26.0)"  # of three runs no quarter is a run
-    assert dt == f"| `dt` | 1 (-0 to 2) | 1 (0 to 2) | 101 (100 to 102) | 25.5 | {iqm} | 1.00 × |"
+    assert dt == f"| `dt` | 3 of 3 | 1 (-0 to 2) | 1 (0 to 2) | 101 (100 to 102) | 25.5 | {iqm} | 1.00 × |"
     iqm = "43.0 (42.5 to 43.5)"
-    assert f"| `qdt` | 36 (35 to 37) | 36 (35 to 37) | 136 (135 to 137) | 43.0 | {iqm} | 2.00 × |" in lines
-    assert "| `qdt` − `dt` | +35 (+35 to +35) | 1.00 |" in lines
+    returns = "36 (35 to 37) | 36 (35 to 37) | 136 (135 to 137)"
+    assert f"| `qdt` | 3 of 3 | {returns} | 43.0 | {iqm} | 2.00 × |" in lines
+    assert "| `qdt` − `dt` | 3 of 3 | +35 (+35 to +35) | 1.00 | +17.5, +17.5, +17.5 |" in lines
     # One of 9 pairs wins, and 2 tie; ends: of the 27 × 27 ways to draw both sides anew, counted once.
-    assert "| `qdt` − `wide-dt` | -1 (-1 to -1) | 0.22 (0.00 to 0.67) |" in lines
-    assert "| synergy | +5 (+5 to +5) | – |" in lines  # (35 − 10) − (20 − 0)
+    assert "| `qdt` − `wide-dt` | 3 of 3 | -1 (-1 to -1) | 0.22 (0.00 to 0.67) | -0.5, -0.5, -0.5 |" in lines
+    assert "| synergy | 3 of 3 | +5 (+5 to +5) | – | +2.5, +2.5, +2.5 |" in lines  # (35 − 10) − (20 − 0)
+    same = "+17.5 (+17.5 to +17.5)"
+    assert f"| `qdt` − `dt` | {same} | {same} | {same} |" in lines
     # 2 more were asked for, and 100 more came.
     assert "| `dt` | -6 (-7 to -5) | +92 (+91 to +93) | +50.00 (+50.00 to +50.00) |" in lines
 
 
-def test_seeds_that_lack_an_agent_are_left_out_and_counted():
-    (task,) = tasks(CELLS, Outcomes(RECORDS[:-1]))
-    assert (task.seeds, task.n_planned) == ([0, 1], 3)
-    assert all(len(returns[task.last]) == 2 for returns in task.returns.values())
-    assert "**2 of 3 seeds have been run.**" in report(RECORDS[:-1])
-    failed = [*RECORDS[:-1], RECORDS[-1] | {"failed": "Traceback"}]
-    assert tasks(CELLS, Outcomes(failed))[0].seeds == [0, 1]
-    assert "**0 of 3 seeds" in report([])
+def test_a_comparison_takes_the_seeds_that_its_agents_share():
+    assert CELLS[-1].variant == "wide-dt"
+    for records in (RECORDS[:-1], [*RECORDS[:-1], RECORDS[-1] | {"failed": "Traceback"}]):
+        (task,) = tasks(CELLS, Outcomes(records))
+        assert task.seeds("qdt", "wide-dt") == [0, 1]
+        assert task.n_planned("qdt", "wide-dt") == 3
+        assert task.seeds("qdt", "dt") == [0, 1, 2]
+        lines = report(records)
+        assert "| `qdt` − `wide-dt` | 2 of 3 |" in lines
+        assert "| `qdt` − `dt` | 3 of 3 |" in lines
+        assert "| `wide-dt` | 2 of 3 |" in lines
+    assert "**15 of 15 runs are missing.**" in report([])
 
 
 def test_agents_that_have_not_been_run_are_named_and_hold_back_no_other():
@@ -74,9 +83,26 @@ def test_agents_that_have_not_been_run_are_named_and_hold_back_no_other():
     text = report([record for cell, record in runs if cell.variant in ("dt", "qdt")])
     assert "**9 of 15 runs are missing.**" in text
     assert "Not run on this task yet: `q-attention`, `q-feedforward`, `wide-dt`." in text
-    assert "| `qdt` − `dt` | +35 (+35 to +35) | 1.00 |" in text
-    assert "| synergy | +" not in text
+    assert "| `qdt` − `dt` | 3 of 3 | +35 (+35 to +35) | 1.00 |" in text
+    assert "synergy |" not in text
     assert "Not run on this task yet" not in report(RECORDS)
+
+
+def test_losses_are_compared_within_one_precision():
+    unlike = [record | {"precision": "32"} for record in RECORDS]
+    unlike[0]["precision"] = "bf16-mixed"  # dt of seed 0
+    text = report(unlike).partition("training loss")[2]
+    assert "| `qdt` − `dt` | 2 |" in text
+    assert "| `qdt` − `wide-dt` | 3 |" in text
+
+
+def test_the_records_of_the_repository_can_be_reported():
+    found = {path: read_records(path) for path in RESULTS.glob("*.jsonl.gz")}
+    outcomes = Outcomes([record for records in found.values() for record in records])
+    for path in found:
+        name = path.name.removesuffix(".jsonl.gz")
+        assert {record["key"] for record in found[path]} <= {cell.key() for cell in GRIDS[name]}
+        assert "| `qdt`" in REPORTS[name].page(GRIDS[name], outcomes).text or name == "catastrophe"
 
 
 def test_tasks_are_told_apart_by_the_data_used():
@@ -100,8 +126,10 @@ def test_a_profile_counts_the_runs_above_each_threshold():
 
 
 def test_synergy_is_zero_when_the_gains_add_up():
-    returns = {"dt": 1.0, "q-attention": 4.0, "q-feedforward": 6.0, "qdt": 9.0}
-    np.testing.assert_allclose(synergy({name: np.array([value]) for name, value in returns.items()}), 0.0)
+    returns = {"dt": 1.0, "q-attention": 4.0, "q-feedforward": 6.0, "qdt": 9.0, "wide-dt": 0.0}
+    records = [record_of(cell, returns[cell.variant]) for cell in CELLS]
+    (task,) = tasks(CELLS, Outcomes(records))
+    np.testing.assert_allclose(task.contrast(SYNERGY), np.zeros((3, 2)))
 
 
 @pytest.fixture

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from qdt_rl.evaluation.statistics import crossed_interval, student_interval
+from qdt_rl.evaluation.statistics import crossed_interval, student_interval, widest_interval
 from qdt_rl.experiments.grids import ABLATION, DELAYED, REPLAY
-from qdt_rl.experiments.reports.claims import above, claims_text, widest_interval, within
+from qdt_rl.experiments.reports.claims import above, between, claims_text
 from qdt_rl.experiments.reports.outcomes import Outcomes, task_name
+from qdt_rl.experiments.reports.tasks import tasks
 from tests.experiments.reports.synthetic import outcomes_of, record_of, rows
 
 # A score is (return + 50) / 2: 2 of the return are a point.
@@ -14,7 +15,7 @@ LEVELS = {"dt": 0.0, "q-attention": -60.0, "q-feedforward": 10.0, "qdt": 80.0, "
 
 
 def verdicts(mean, cells=ABLATION, **changes):
-    text = claims_text(ABLATION, outcomes_of(cells, mean, **changes))
+    text = claims_text(tasks(ABLATION, outcomes_of(cells, mean, **changes)))
     lines = rows(text)
     assert {line.count("|") for line in text.splitlines() if line.startswith("| ")} == {7}
     return {line[0]: line[3:] for line in lines[2:]}
@@ -34,9 +35,13 @@ def test_each_claim_by_hand():
         "The two need each other: synergy": ["10 of 10", "+65.0 (+65.0 to +65.0)", "confirmed"],
         "(ours) not for its size alone": ["10 of 10", "+0.0 (+0.0 to +0.0)", "undecided"],
         "QDT needs fewer epochs": ["10 of 10", "+40.0 (+40.0 to +40.0)", "confirmed"],
-        "QDT is 1.8 × slower": ["45 of 45 pairs of runs", "1.00 × (1.00 to 1.00)", "contradicted"],
+        "QDT is 1.8 × slower (some, unknown precision)": [
+            "10; pairs: 45",
+            "1.00 (1.00 to 1.00) ×",
+            "contradicted",
+        ],
         "QDT generalises better across data quality": [
-            "5 of 5 qualities",
+            "5 of all 5, 5 + 5 + 10 + 5 + 5",
             "+40.0 (+40.0 to +40.0)",
             "confirmed",
         ],
@@ -62,10 +67,18 @@ def test_four_seeds_decide_nothing_and_missing_tasks_say_so():
     four = [cell for cell in ABLATION if task_name(cell) == REPLAY and cell.seed < 4]
     found = verdicts(level, four)
     assert found["QDT is better than DT"] == ["4 of 10", "+40.0 (+40.0 to +40.0)", "undecided"]
-    assert found["QDT is 1.8 × slower"] == ["4 of 45 pairs of runs", "1.00 × (1.00 to 1.00)", "undecided"]
-    assert found["QDT generalises better across data quality"] == ["0 of 5 qualities", "–", "undecided"]
+    assert found["QDT is 1.8 × slower (some, unknown precision)"] == [
+        "4; pairs: 4",
+        "1.00 (1.00 to 1.00) ×",
+        "undecided",
+    ]
+    assert found["QDT generalises better across data quality"] == [
+        "0 of all 5, 0 + 0 + 4 + 0 + 0",
+        "–",
+        "undecided",
+    ]
     assert found["QDT assigns credit better"] == ["0 of 5", "–", "undecided"]
-    nothing = rows(claims_text(ABLATION, Outcomes([])))[2:]
+    nothing = rows(claims_text(tasks(ABLATION, Outcomes([]))))[2:]
     assert {line[-1] for line in nothing} == {"undecided"}
 
 
@@ -76,18 +89,41 @@ def test_a_claim_counts_the_seeds_of_the_agents_that_it_names():
     assert found["QDT is better than DT"] == ["5 of 10", "+40.0 (+40.0 to +40.0)", "confirmed"]
     assert found["(ours) not for its size alone"] == ["2 of 10", "+0.0 (+0.0 to +0.0)", "undecided"]
     assert found["The two need each other: synergy"][::2] == ["2 of 10", "undecided"]
-    assert found["QDT generalises better across data quality"][::2] == ["5 of 5 qualities", "confirmed"]
+    assert found["QDT generalises better across data quality"][::2] == [
+        "5 of all 5, 5 + 5 + 5 + 5 + 5",
+        "confirmed",
+    ]
     assert found["QDT assigns credit better"] == ["5 of 5", "+0.0 (+0.0 to +0.0)", "undecided"]
 
 
-def test_the_time_is_confirmed_if_it_is_about_that_of_the_paper():
+def test_an_agent_that_ran_alone_is_compared_with_nothing():
+    cells = [cell for cell in ABLATION if cell.variant == "dt"]
+    found = verdicts(level, cells)
+    assert {tuple(line[-2:]) for line in found.values()} == {("–", "undecided")}
+    assert found["QDT is better than DT"][0] == "0 of 10"
+
+
+def test_the_time_is_judged_for_each_kind_of_machine():
+    seconds = {"bf16-mixed": 180.0, "32": 250.0}
+
+    def precision(cell):
+        return "32" if cell.seed < 5 else "bf16-mixed"
+
     records = [
-        record_of(cell, 0.0, train_seconds=180.0 if cell.variant == "qdt" else 100.0) for cell in ABLATION
+        record_of(
+            cell,
+            0.0,
+            precision=precision(cell),
+            train_seconds=seconds[precision(cell)] + cell.seed % 2 if cell.variant == "qdt" else 100.0,
+        )
+        for cell in ABLATION
     ]
-    lines = rows(claims_text(ABLATION, Outcomes(records)))
-    assert [line[-2:] for line in lines if line[0] == "QDT is 1.8 × slower"] == [
-        ["1.80 × (1.80 to 1.80)", "confirmed"]
-    ]
+    lines = rows(claims_text(tasks(ABLATION, Outcomes(records))))
+    found = {line[0]: line[-3:] for line in lines if line[0].startswith("QDT is 1.8")}
+    assert found["QDT is 1.8 × slower (some, 32)"][::2] == ["5; pairs: 40", "contradicted"]
+    # 5 pairs, 3 of 1.81 and 2 of 1.80: 1.806 ± 2.776 · 0.00548 / √5
+    fast = ["5; pairs: 5", "1.81 (1.80 to 1.81) ×", "confirmed"]
+    assert found["QDT is 1.8 × slower (some, bf16-mixed)"] == fast
 
 
 def test_the_widest_interval_reaches_as_far_as_the_wider_at_either_end():
@@ -95,10 +131,11 @@ def test_the_widest_interval_reaches_as_far_as_the_wider_at_either_end():
     t, crossed = student_interval(values.mean(axis=1)), crossed_interval(values)
     assert widest_interval(values) == (min(t[0], crossed[0]), max(t[1], crossed[1]))
     assert np.isnan(widest_interval(values[:1])).all()
+    assert np.isnan(widest_interval(values[:0])).all()
 
 
 @pytest.mark.parametrize(
-    ("interval", "is_above", "is_within"),
+    ("interval", "is_above", "is_between"),
     [
         ((6.0, 9.0), "confirmed", "contradicted"),
         ((4.0, 9.0), "undecided", "undecided"),
@@ -107,6 +144,6 @@ def test_the_widest_interval_reaches_as_far_as_the_wider_at_either_end():
         ((float("nan"), float("nan")), "undecided", "undecided"),
     ],
 )
-def test_verdicts_of_intervals(interval, is_above, is_within):
+def test_verdicts_of_intervals(interval, is_above, is_between):
     assert above(interval, 5.0) == is_above
-    assert within(interval, 5.0) == is_within
+    assert between(interval, -5.0, 5.0) == is_between

@@ -95,8 +95,8 @@ def test_times_are_compared_on_one_processor_with_one_commit_alone():
         for agent, group in groups.items()
         for seed, cell in group.items()
     ]
-    assert Outcomes(records).time_ratios(groups["qdt"], groups["dt"]).tolist() == [3, 2]  # of seeds 0 and 1
-    assert Outcomes(records[2:]).time_ratios(groups["qdt"], groups["dt"]).tolist() == []
+    assert Outcomes(records).time_ratios(groups["qdt"], groups["dt"]) == {0: 3.0, 1: 2.0}
+    assert Outcomes(records[2:]).time_ratios(groups["qdt"], groups["dt"]) == {}
 
 
 def test_times_of_whole_runs_of_one_precision_alone_are_compared():
@@ -112,8 +112,8 @@ def test_times_of_whole_runs_of_one_precision_alone_are_compared():
         for agent, group in groups.items()
         for seed, cell in group.items()
     ]
-    assert Outcomes(records).whole(groups["qdt"], groups["dt"]) == [1, 2, 3]
-    assert Outcomes(records).time_ratios(groups["qdt"], groups["dt"]).tolist() == [1, 1]  # of seeds 2 and 3
+    assert Outcomes(records).whole(groups["qdt"], groups["dt"]) == [2, 3]
+    assert Outcomes(records).time_ratios(groups["qdt"], groups["dt"]) == {2: 1.0, 3: 1.0}
 
 
 def test_a_moment_that_was_not_judged_is_refused(four):
