@@ -33,7 +33,7 @@ FirstSeed = Annotated[int, typer.Option(help="Of the first episode; the next one
 Folder = Annotated[Path, typer.Option(help="The folder to write to.")]
 Episodes = Annotated[int, typer.Option(help="Episodes to play for each agent and target.", min=1)]
 EnvId = Annotated[
-    str | None, typer.Option("--env", help="A Gymnasium id.", show_default="where the data was recorded")
+    str | None, typer.Option("--env", help="A Gymnasium id.", show_default="the data's, as registered")
 ]
 Targets = Annotated[
     list[float] | None,

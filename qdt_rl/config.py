@@ -20,6 +20,13 @@ def is_env_id(value: object) -> bool:
     return isinstance(value, str) and _ENV_ID.fullmatch(value) is not None
 
 
+def may_be_same(first: str | None, second: str | None) -> bool:
+    """Whether two ids may name one environment; None is one that is not known."""
+    if first is None or second is None:
+        return True
+    return first.split(":")[-1] == second.split(":")[-1]  # "module:id" imports the module, and is the id
+
+
 def require(condition: bool, name: str, expected: str, value: object) -> None:
     """Raise a ConfigError that names the setting, what was expected and what came, unless ``condition``."""
     if not condition:

@@ -241,8 +241,3 @@ def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, A
     for name, parameter in model.named_parameters():
         (matrices if is_matrix(name, parameter) else others).append(parameter)
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-
-
-def below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors whose names begin with ``prefix``, without it."""
-    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}

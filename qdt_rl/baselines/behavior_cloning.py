@@ -1,6 +1,7 @@
 """Behaviour cloning: an MLP that imitates the data, or the best of its episodes, whatever return is asked."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -139,6 +140,7 @@ class BehaviorCloning(OfflinePolicy):
         settings = {
             name: value for name, value in locals().items() if name not in ("self", "device", "__class__")
         }
+        require(isinstance(hidden_sizes, Iterable), "hidden_sizes", "a tuple of whole numbers", hidden_sizes)
         settings["hidden_sizes"] = list(hidden_sizes)
         is_fraction = is_number(best_fraction) and 0 < best_fraction <= 1
         require(is_fraction, "best_fraction", "in (0, 1]", best_fraction)

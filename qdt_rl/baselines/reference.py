@@ -11,6 +11,7 @@ from jaxtyping import Bool
 
 from qdt_envs.controllers import Controller
 from qdt_envs.dynamics import N_ACTUATORS
+from qdt_rl.config import require_whole
 from qdt_rl.errors import ConfigError
 from qdt_rl.policy.protocol import plain_observation
 
@@ -23,11 +24,14 @@ class RandomPolicy:
     Args:
         action_space: Of one environment.
         seed: Of the actions.
+
+    Raises:
+        ConfigError: If the seed is none.
     """
 
     def __init__(self, action_space: spaces.Space[Any], seed: int = 0) -> None:
         self.action_space = action_space
-        self.seed = seed
+        self.seed = require_whole("seed", seed, 0)
 
     def predict(
         self,
@@ -58,7 +62,7 @@ class ControllerPolicy:
         seed: Of the controller's noise.
 
     Raises:
-        ConfigError: If ``env`` has no polarity.
+        ConfigError: If ``env`` has no polarity, or the seed is none.
     """
 
     def __init__(
@@ -74,7 +78,7 @@ class ControllerPolicy:
             )
         self.controller = controller
         self.env = env
-        self.seed = seed
+        self.seed = require_whole("seed", seed, 0)
 
     def predict(
         self,

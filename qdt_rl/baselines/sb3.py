@@ -15,6 +15,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv
 
+from qdt_rl.config import require_whole
 from qdt_rl.errors import ConfigError
 from qdt_rl.policy.protocol import plain_observation
 from qdt_rl.progress import track
@@ -58,12 +59,12 @@ class SB3Policy:
 
         Raises:
             ConfigError: If the algorithm is unknown or cannot act in the environment, the id is unknown, or
-                ``total_timesteps`` is less than 1.
+                ``total_timesteps`` is less than 1, or it or the seed is no whole number.
         """
         if algorithm not in _ALGORITHMS:
             raise ConfigError(f"algorithm must be one of {sorted(_ALGORITHMS)}, but {algorithm!r} was given.")
-        if total_timesteps < 1:
-            raise ConfigError(f"total_timesteps must be at least 1, but {total_timesteps} was given.")
+        total_timesteps = require_whole("total_timesteps", total_timesteps, 1)
+        seed = require_whole("seed", seed, 0)
         ticks = track(range(total_timesteps), total_timesteps, f"Training {algorithm}", progress_bar)
         with _global_generators_kept(), closing(_make_env(env_id)) as env:
             model = _make_model(algorithm, env, seed)

@@ -182,6 +182,16 @@ def environment_id(dataset: MinariDataset) -> str | None:
     )
 
 
+def warn_of_another_environment(dataset: MinariDataset, env_id: str | None) -> None:
+    """Warn that a dataset comes from another environment than ``env_id``, that of what was fitted."""
+    warnings.warn(
+        f"The dataset comes from {environment_id(dataset)}, but this policy was fitted to data of {env_id}; "
+        "name the environment and the reference scores in every evaluation from now on.",
+        DatasetWarning,
+        stacklevel=4,
+    )
+
+
 def _episode_indices(dataset: MinariDataset) -> Int[np.ndarray, " episodes"]:
     """Return which episodes of its storage the dataset names: at least one."""
     if len(dataset.episode_indices) == 0:

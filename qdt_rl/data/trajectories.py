@@ -91,6 +91,8 @@ class Trajectories:
 
 
 def _require_layout(name: str, array: np.ndarray, dtype: np.dtype, ndim: int) -> None:
+    if not isinstance(array, np.ndarray):
+        raise DatasetError(f"{name} must be a NumPy array of {dtype}, but is a {type(array).__name__}.")
     if array.dtype != dtype or array.ndim != ndim:
         raise DatasetError(
             f"{name} must be a {ndim}-dimensional {dtype} array, but is a {array.ndim}-dimensional "

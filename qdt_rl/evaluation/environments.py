@@ -9,19 +9,13 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
+from qdt_rl.config import may_be_same
 from qdt_rl.errors import ConfigError, MissingExtraError
 
 AnyVectorEnv = VectorEnv[Any, Any, Any]
 AnyEnv = str | gym.Env[Any, Any] | AnyVectorEnv
 
 _MAX_ENVS = 64
-
-
-def may_be_same(first: str | None, second: str | None) -> bool:
-    """Whether two ids may name one environment; None is one that is not known."""
-    if first is None or second is None:
-        return True
-    return first.split(":")[-1] == second.split(":")[-1]  # "module:id" imports the module, and is the id
 
 
 def may_be_env_of(env: AnyEnv, env_id: str | None) -> bool:
@@ -35,12 +29,21 @@ def may_be_env_of(env: AnyEnv, env_id: str | None) -> bool:
     """
     if isinstance(env, str):
         return may_be_same(env, env_id)
-    spec = getattr(env, "spec", None)
+    spec = _spec(env)
     if spec is None or env_id is None:
         return True
     registered = gym.registry.get(spec.id)
     is_shorter = registered is not None and _horizon(spec) < _horizon(registered)
     return may_be_same(spec.id, env_id) and not is_shorter
+
+
+def _spec(env: gym.Env[Any, Any] | AnyVectorEnv) -> EnvSpec | None:
+    """Return what an environment was made from; one that was put together by hand has it in its rows."""
+    spec = getattr(env, "spec", None)
+    unwrapped = getattr(env, "unwrapped", None)
+    if spec is None and isinstance(unwrapped, SyncVectorEnv | AsyncVectorEnv):
+        spec = unwrapped.get_attr("spec")[0]
+    return spec
 
 
 def _horizon(spec: EnvSpec) -> float:
@@ -107,6 +110,9 @@ def _make(env_id: str, n_envs: int) -> AnyVectorEnv:
     except ConfigError:  # a native vector env with one generator for all rows, as Gymnasium's CartPole
         env.close()
         env = gym.make_vec(env_id, n_envs, vectorization_mode="sync")
+    except BaseException:
+        env.close()
+        raise
     return env
 
 

@@ -1,12 +1,14 @@
 """What an evaluation found, episode by episode."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from qdt_rl.config import is_number
 from qdt_rl.errors import ConfigError
 
 _TAIL = 0.05
@@ -33,8 +35,9 @@ class EvaluationResult:
 
     def __post_init__(self) -> None:
         if self.reference_scores is not None:
-            low, high = self.reference_scores
-            if not -np.inf < low < high < np.inf:
+            scores: Any = self.reference_scores
+            is_pair = isinstance(scores, Sequence | np.ndarray) and len(scores) == 2
+            if not (is_pair and all(map(is_number, scores)) and scores[0] < scores[1]):
                 raise ConfigError(
                     "reference_scores must be two finite returns (minimum, maximum), the minimum first, "
                     f"but {self.reference_scores!r} was given."

@@ -12,6 +12,8 @@ from qdt_rl.errors import ConfigError, InputError
 
 Statistic = Literal["mean", "iqm"]
 _N_RESAMPLES = 9_999
+_BATCH = 2**20
+"""Values that are drawn at once: all 9,999 resamples of many values would not fit into memory."""
 
 
 def interquartile_mean(values: ArrayLike) -> float:
@@ -58,6 +60,7 @@ def bootstrap_interval(
         (sample,),
         _STATISTICS[statistic],
         n_resamples=_N_RESAMPLES,
+        batch=max(1, _BATCH // len(sample)),
         confidence_level=confidence,
         method="percentile",
         rng=np.random.default_rng(seed),

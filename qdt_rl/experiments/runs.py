@@ -8,9 +8,10 @@ from qdt_envs.controllers import EXPERT
 from qdt_envs.reference_scores import REFERENCE_SCORES
 from qdt_rl.baselines.reference import ControllerPolicy, RandomPolicy
 from qdt_rl.baselines.sb3 import SB3Policy
+from qdt_rl.config import may_be_same
 from qdt_rl.data.minari_reader import load_dataset
 from qdt_rl.errors import ConfigError
-from qdt_rl.evaluation.environments import AnyVectorEnv, may_be_same, vector_env
+from qdt_rl.evaluation.environments import AnyVectorEnv, vector_env
 from qdt_rl.experiments.agents import load_agent, load_agents, make_agent, require_unique
 from qdt_rl.experiments.comparison import Score, compare
 from qdt_rl.experiments.figures import plot_requested_returns, plot_returns

@@ -11,13 +11,14 @@ import numpy as np
 from jaxtyping import Float32
 from torch import Tensor
 
-from qdt_rl.config import TrainConfig, require, require_whole
+from qdt_rl.config import TrainConfig, may_be_same, require, require_whole
 from qdt_rl.data.minari_reader import (
     check_spaces,
     environment_id,
     load_dataset,
     read_trajectories,
     reference_scores,
+    warn_of_another_environment,
 )
 from qdt_rl.data.sampler import WindowSampler
 from qdt_rl.data.trajectories import Trajectories
@@ -25,6 +26,7 @@ from qdt_rl.errors import CheckpointError, DatasetError, InputError, NotFittedEr
 from qdt_rl.model.base import ActionModel
 from qdt_rl.policy.checkpoint import (
     as_json,
+    below,
     box_from_tensors,
     box_to_tensors,
     fill,
@@ -38,7 +40,7 @@ from qdt_rl.policy.persistence import Persistent
 from qdt_rl.policy.run import SavedRun, TrainingRun
 from qdt_rl.policy.sb3_face import SB3Face
 from qdt_rl.progress import track
-from qdt_rl.training import Trainer, below, require_device, resolve_device, train
+from qdt_rl.training import Trainer, require_device, resolve_device, train
 
 if TYPE_CHECKING:
     from minari import MinariDataset
@@ -63,9 +65,9 @@ class OfflinePolicy(SB3Face, Persistent):
         model: The torch module, once fitted; in evaluation mode but while it trains.
         observation_space: The dataset's, once fitted.
         action_space: The dataset's, once fitted.
-        reference_scores: The dataset's (minimum, maximum) for normalised scores, or None.
-        best_return: The largest return of an episode in the data of the first ``fit``, or None before.
-        env_id: The environment that the dataset was recorded in, or None where it names none.
+        reference_scores: The dataset's (minimum, maximum) for normalised scores; None without, or of several.
+        best_return: The largest return of an episode in the data of every ``fit`` so far, or None before.
+        env_id: The environment of the data; None where it names none, or several, of which ``fit`` warns.
     """
 
     config_type: ClassVar[type[Any]]
@@ -168,9 +170,8 @@ class OfflinePolicy(SB3Face, Persistent):
         hooks.init_callback(self)  # type: ignore[arg-type]  # SB3 names its own base class; we have what it reads
         hooks.on_training_start({"self": self, "total_timesteps": self.num_timesteps + n_steps}, {})
         try:
-            with closing(
-                track(train(trainer, sampler, n_steps), n_steps, "Training", progress_bar)
-            ) as updates:
+            tracked = track(train(trainer, sampler, n_steps), n_steps, "Training", progress_bar)
+            with closing(tracked) as updates:
                 for update in self._logged(updates, log_interval):
                     hooks.update_locals({"update": update})
                     if not hooks.on_step():
@@ -206,42 +207,44 @@ class OfflinePolicy(SB3Face, Persistent):
             InputError: If an argument does not fit.
         """
         self._require_fit("act")
+        box = self.action_space
         given = read_input(observation, target_return, episode_start, self.observation_space.shape[0])
         actions, state = self._act(given, state)
         if not np.isfinite(actions).all():
             raise InputError(
                 "The actions are not finite: the observation or the target return is far too large."
             )
-        actions = np.clip(actions, self.action_space.low, self.action_space.high).astype(
-            self.action_space.dtype
-        )
+        actions = np.clip(actions, box.low, box.high).astype(box.dtype)
         return (actions if given.is_batch else actions[0]), state
 
     def _take_up(self, dataset: "MinariDataset") -> tuple[Trainer, WindowSampler]:
         """Return the run that this dataset begins or goes on with."""
-        observation_space, action_space = dataset.observation_space, dataset.action_space
-        check_spaces(observation_space, action_space)
-        spaces = observation_space, action_space
+        spaces = dataset.observation_space, dataset.action_space
+        check_spaces(*spaces)
         if self._run is not None and spaces != (self.observation_space, self.action_space):
             raise DatasetError(
-                f"The dataset has observations {observation_space} and actions {action_space}, but this "
+                f"The dataset has observations {spaces[0]} and actions {spaces[1]}, but this "
                 f"policy was fitted to {self.observation_space} and {self.action_space}; fit a new policy."
             )
         env_id, trajectories = environment_id(dataset), self._select(read_trajectories(dataset))
         if self._run is None:
-            self.observation_space, self.action_space = observation_space, action_space
+            self.observation_space, self.action_space = spaces
             self.reference_scores = reference_scores(dataset)
-            self.best_return = float(trajectories.episode_returns.max())
             self.env_id = env_id
             self.model = self._new_model(trajectories)
             self._run = self._new_run()
+        elif not may_be_same(self.env_id, env_id):
+            warn_of_another_environment(dataset, self.env_id)
+            self.env_id = self.reference_scores = None
+        best_here = float(trajectories.episode_returns.max())
+        self.best_return = best_here if self.best_return is None else max(best_here, self.best_return)
         return self._run.take_up(trajectories)
 
     def _new_model(self, trajectories: Trajectories) -> ActionModel:
         model = self._build(self._own_config(int(trajectories.episode_lengths.max())), self._seeds()[0])
-        low, high = self.action_space.low, self.action_space.high
-        model.scaling.fit(trajectories.observations, trajectories.returns_to_go, low, high)
-        return model
+        box = self.action_space
+        model.scaling.fit(trajectories.observations, trajectories.returns_to_go, box.low, box.high)
+        return model.eval()
 
     def _own_config(self, max_timestep: int) -> Any:
         """Return the configuration that this policy's settings and spaces ask for."""

@@ -199,7 +199,7 @@ def read_run_name(value: Any) -> str | None:
     """Return the name of a run's log in a file's JSON.
 
     Raises:
-        CheckpointError: If it is none; a path would let the log be written anywhere.
+        CheckpointError: If it is none, such as a path, which would lead out of ``tensorboard_log``.
     """
     if value is None or (isinstance(value, str) and _RUN_NAME.fullmatch(value)):
         return value
@@ -227,3 +227,8 @@ def box_from_tensors(name: str, tensors: dict[str, Tensor]) -> spaces.Box:
     if low.ndim != 1 or low.shape != high.shape or low.dtype != high.dtype or not np.all(low <= high):
         raise CheckpointError(f"The agent's {name} has bounds that are none: {low} to {high}.")
     return spaces.Box(low, high, dtype=low.dtype.type)
+
+
+def below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with ``prefix``, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}

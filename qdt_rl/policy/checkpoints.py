@@ -94,6 +94,7 @@ class Checkpoints(BaseCallback):
         if n_updates % self.save_freq == 0 or is_interrupted:
             self._save_newest(n_updates)
         if is_interrupted:
+            self._is_interrupted = False
             raise KeyboardInterrupt
         if not self._is_watching:  # not from the start: where another callback's fails, no end is called
             self._watch()
@@ -111,6 +112,10 @@ class Checkpoints(BaseCallback):
         if self._is_watching and signal.getsignal(signal.SIGINT) == self._interrupt:
             signal.signal(signal.SIGINT, self._previous_handler)
         self._is_watching = False
+        if self._is_interrupted:  # after this one's last step: a later callback was at work
+            self._is_interrupted = False
+            self._save_newest(self.model.num_timesteps)
+            raise KeyboardInterrupt
 
     def _save_newest(self, n_updates: int) -> None:
         self.model.save(self.folder / f"step-{n_updates:012d}.zip")

@@ -51,7 +51,10 @@ def read_input(
         if target_return is None
         else _rows("The target return", _numbers("The target return", target_return), n_rows)
     )
-    starts = np.asarray(False if episode_start is None else episode_start)
+    try:
+        starts = np.asarray(False if episode_start is None else episode_start)
+    except ValueError as error:
+        raise InputError("episode_start must hold truth values, but its rows differ in length.") from error
     if starts.dtype != np.bool_ and not np.isin(starts, (0, 1)).all():
         raise InputError(f"episode_start must hold truth values, but {episode_start!r} came.")
     return ActingInput(

@@ -13,8 +13,9 @@ from qdt_rl.errors import InputError
 class Policy(Protocol):
     """Whatever acts: an agent of this library, a baseline, or a user's own class with this method.
 
-    ``evaluate`` reads one attribute besides, where it exists: ``reference_scores``, the (minimum, maximum)
-    returns that normalised scores refer to.
+    ``evaluate`` reads some attributes besides, where they exist: ``reference_scores``, the (minimum, maximum)
+    returns that normalised scores refer to, and, of a policy that ``is_return_conditioned``, ``best_return``,
+    beyond which it warns. Both count in the environment ``env_id`` alone; in any, if it is None or missing.
     """
 
     def predict(
@@ -64,9 +65,12 @@ def spread_target_return(target_return: ArrayLike, n: int, unit: str) -> Float64
     """
     expected = f"target_return must be a finite number, or one for each {unit} ({n})"
     try:
-        targets = np.asarray(target_return, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        given = np.asarray(target_return)
+    except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{expected}, but {target_return!r} was given.") from error
+    if given.dtype.kind not in "fiu":
+        raise InputError(f"{expected}, but {target_return!r} was given.")
+    targets = given.astype(np.float64)
     if targets.shape not in ((), (n,)):
         raise InputError(f"{expected}, but an array of shape {targets.shape} was given.")
     if not np.isfinite(targets).all():

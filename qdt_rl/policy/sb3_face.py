@@ -129,7 +129,10 @@ class SB3Face(ABC):
             raise InputError(f"Expected parameters of 'policy' alone, but got those of {sorted(parameters)}.")
         before = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         try:
-            self.model.load_state_dict(parameters["policy"], strict=exact_match)
+            _, unknown = self.model.load_state_dict(parameters["policy"], strict=exact_match)
         except RuntimeError as error:
             self.model.load_state_dict(before)
             raise InputError(f"These parameters do not fit the model: {error}") from error
+        if unknown:
+            self.model.load_state_dict(before)
+            raise InputError(f"Expected parameters of the model, but it has none named {', '.join(unknown)}.")

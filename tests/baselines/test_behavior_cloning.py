@@ -192,6 +192,11 @@ def test_hidden_sizes_are_checked_before_any_data_is_read(sizes):
         BehaviorCloning(hidden_sizes=sizes)
 
 
+def test_one_hidden_size_is_no_tuple_of_them():
+    with pytest.raises(ConfigError, match="hidden_sizes must be a tuple of whole numbers, but 256 was given"):
+        BehaviorCloning(hidden_sizes=256)
+
+
 @pytest.mark.parametrize("sizes", [{"observation_size": 0}, {"action_size": 0}])
 def test_spaces_without_a_dimension_are_refused(sizes):
     with pytest.raises(ConfigError, match=f"{next(iter(sizes))} must be a whole number of at least 1, but 0"):

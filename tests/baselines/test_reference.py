@@ -104,3 +104,9 @@ def test_an_environment_without_polarity_is_refused():
         ConfigError, match=r"which know their polarity, but .*CartPole.* was given; leave it out"
     ):
         ControllerPolicy(EXPERT, gym.make("CartPole-v1"))
+
+
+def test_a_seed_that_is_none_is_refused_at_once():
+    for policy in (lambda seed: RandomPolicy(BOX, seed), lambda seed: ControllerPolicy(EXPERT, seed=seed)):
+        with pytest.raises(ConfigError, match="seed must be a whole number of at least 0, but -1 was given"):
+            policy(-1)

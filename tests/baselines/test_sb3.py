@@ -73,7 +73,8 @@ def test_recurrent_models_get_their_state_and_episode_starts():
     ("algorithm", "env_id", "total_timesteps", "message"),
     [
         ("DQN", "CartPole-v1", 1, r"algorithm must be one of \['PPO', 'SAC'\], but 'DQN' was given"),
-        ("PPO", "CartPole-v1", 0, "total_timesteps must be at least 1, but 0 was given"),
+        ("PPO", "CartPole-v1", 0, "total_timesteps must be a whole number of at least 1, but 0 was"),
+        ("PPO", "CartPole-v1", 2048.5, "total_timesteps must be a whole number .*, but 2048.5 was given"),
         ("PPO", "NoSuch-v0", 1, "an environment that can be made, but 'NoSuch-v0' was given: Environment"),
         ("SAC", "CartPole-v1", 1, "SAC cannot act in this environment: The algorithm only supports"),
     ],

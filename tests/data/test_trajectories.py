@@ -119,6 +119,7 @@ BAD = {
         arrays(offsets=np.array([1, 3, 5])),
         "must run from 0 to the number of steps, 5, but runs from 1 to 5",
     ),
+    "list": (arrays(rewards=[0.0] * 5), "rewards must be a NumPy array of float32, but is a list"),
     "last offset": (
         arrays(offsets=np.array([0, 3, 4])),
         "must run from 0 to the number of steps, 5, but runs from 0 to 4",

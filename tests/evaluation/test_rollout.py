@@ -3,13 +3,14 @@ from contextlib import closing
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qdt_rl.baselines.reference import RandomPolicy
+from qdt_rl.config import may_be_same
 from qdt_rl.errors import ConfigError, InputError, MissingExtraError, TargetReturnWarning
-from qdt_rl.evaluation.environments import may_be_env_of, may_be_same, vector_env
+from qdt_rl.evaluation.environments import may_be_env_of, vector_env
 from qdt_rl.evaluation.rollout import evaluate
 
 MODES = list(AutoresetMode)
@@ -174,6 +175,9 @@ def test_a_target_beyond_the_data_is_warned_of_in_the_callers_line(lottery, tall
         ({"target_return": [1, 2, np.inf]}, InputError, r"but \[1, 2, inf\] was given"),
         ({"target_return": [1.0, 2.0]}, InputError, r"\(3\), but an array of shape \(2,\) was given"),
         ({"target_return": "high"}, InputError, r"\(3\), but 'high' was given"),
+        ({"target_return": "1500"}, InputError, r"\(3\), but '1500' was given"),
+        ({"target_return": True}, InputError, r"\(3\), but True was given"),
+        ({"target_return": [[1.0], [1.0, 2.0]]}, InputError, r"\(3\), but \[\[1\.0\], "),
         ({"target_return": None}, InputError, r"\(3\), but None was given"),
         (
             {"env": 5},
@@ -188,6 +192,13 @@ def test_a_target_beyond_the_data_is_warned_of_in_the_callers_line(lottery, tall
         ({"env": "no_such_module:A-v0"}, ConfigError, "but 'no_such_module:A-v0' was given: No module named"),
         ({"reference_scores": (2.0, 1.0)}, ConfigError, r"the minimum first, but \(2\.0, 1\.0\) was given"),
         ({"reference_scores": (-np.inf, 0.0)}, ConfigError, r"two finite returns .* but \(-inf, 0\.0\) was"),
+        (
+            {"reference_scores": (1.0, 2.0, 3.0)},
+            ConfigError,
+            r"the minimum first, but \(1\.0, 2\.0, 3\.0\) was",
+        ),
+        ({"reference_scores": 5.0}, ConfigError, r"the minimum first, but 5\.0 was given"),
+        ({"reference_scores": ("a", "b")}, ConfigError, r"the minimum first, but \('a', 'b'\) was given"),
         ({"reference_scores": (1.0, 1.0)}, ConfigError, r"the minimum first, but \(1\.0, 1\.0\) was given"),
         (
             {"reference_scores": (0.0, np.inf)},
@@ -219,26 +230,33 @@ class FailingEnv(gym.Env):
     observation_space = gym.spaces.Box(-1, 1, (3,), np.float32)
     action_space = gym.spaces.Box(-1, 1, (3,), np.float32)
 
+    n_closed = 0
+
     def reset(self, *, seed=None, options=None):
         raise OSError("The simulator does not answer.")
+
+    def close(self):
+        FailingEnv.n_closed += 1
 
 
 @pytest.mark.parametrize(
     "make",
     [
         FailingEnv,
-        lambda: gym.vector.SyncVectorEnv([FailingEnv] * 2),
-        lambda: gym.wrappers.vector.RecordEpisodeStatistics(gym.vector.SyncVectorEnv([FailingEnv] * 2)),
+        lambda: SyncVectorEnv([FailingEnv] * 2),
+        lambda: gym.wrappers.vector.RecordEpisodeStatistics(SyncVectorEnv([FailingEnv] * 2)),
         lambda: "qdt_rl_tests/Failing-v0",
     ],
 )
 def test_what_an_environment_raises_is_not_blamed_on_its_seeds(tally_policy, make):
     gym.register("qdt_rl_tests/Failing-v0", FailingEnv)
+    before = FailingEnv.n_closed
     try:
         with pytest.raises(OSError, match="The simulator does not answer"):
-            evaluate(tally_policy(), make(), 1.0, 3)
+            evaluate(tally_policy(), made := make(), 1.0, 3)
     finally:
         gym.registry.pop("qdt_rl_tests/Failing-v0")
+    assert FailingEnv.n_closed == before + 3 * isinstance(made, str)  # what was made here is closed here
 
 
 def test_an_environment_that_takes_no_options_is_shown_its_own_error(tally_policy):
@@ -331,12 +349,15 @@ SYNTHETIC = "QDTSynthetic-v0"
         (lambda: gym.make_vec(SYNTHETIC, 3, max_episode_steps=100), True),
         (lambda: gym.make_vec(SYNTHETIC, 3, max_episode_steps=100, vectorization_mode="sync"), True),
         (lambda: gym.make_vec(SYNTHETIC, 3, noise_std=0.0), False),
+        (lambda: SyncVectorEnv([lambda: gym.make(SYNTHETIC, max_episode_steps=100)] * 2), True),
+        (lambda: SyncVectorEnv([lambda: gym.make(SYNTHETIC)] * 2), False),
     ],
 )
 def test_an_id_stands_for_episodes_as_long_as_are_registered(env, is_shorter):
     """100 steps of an environment are not to be measured by the returns of 1000."""
     with closing(env()) as made:
-        assert may_be_env_of(made, made.spec.id) is not is_shorter
+        env_id = (made.spec or made.envs[0].spec).id
+        assert may_be_env_of(made, env_id) is not is_shorter
         assert not may_be_env_of(made, "Hopper-v5")
         assert may_be_env_of(made, None)
 

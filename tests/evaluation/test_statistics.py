@@ -86,6 +86,13 @@ def test_the_crossed_interval_of_runs_or_episodes_that_are_alike_is_the_others_o
     assert crossed_interval(alike.T) == pytest.approx(bootstrap_interval(values), abs=0.02)
 
 
+def test_many_values_are_drawn_in_batches_and_give_the_same_interval(monkeypatch):
+    values = np.random.default_rng(0).normal(size=300)
+    in_batches = bootstrap_interval(values)
+    monkeypatch.setattr("qdt_rl.evaluation.statistics._BATCH", 10**9)
+    assert bootstrap_interval(values) == in_batches
+
+
 def test_the_seed_counts():
     values = np.random.default_rng(1).normal(size=31)
     assert bootstrap_interval(values, seed=5) == bootstrap_interval(values, seed=5)

@@ -15,11 +15,13 @@ from qdt_rl.errors import (
     CheckpointError,
     ConfigError,
     DatasetError,
+    DatasetWarning,
     InputError,
     MissingExtraError,
     NotFittedError,
 )
 from qdt_rl.policy.agent import QDTPolicy
+from qdt_rl.policy.checkpoints import Checkpoints
 
 S, A = 3, 2
 
@@ -113,6 +115,34 @@ def test_statistics_are_those_of_the_first_dataset(dataset):
     policy.fit(dataset, 1)
     for name, buffer in policy.model.scaling.named_buffers():
         assert torch.equal(buffer, before[name])
+
+
+def test_the_best_return_is_that_of_all_data_so_far(dataset):
+    returns = sorted(episode.rewards.sum() for episode in dataset)
+    worse = dataset.filter_episodes(lambda episode: episode.rewards.sum() < returns[-1])
+    policy = new_policy().fit(worse, 1)
+    assert policy.best_return == pytest.approx(returns[-2], rel=1e-5)
+    for data in (dataset, worse):
+        assert policy.fit(data, 1).best_return == pytest.approx(returns[-1], rel=1e-5)
+
+
+def test_data_of_another_environment_leave_no_scores(dataset):
+    policy = new_policy().fit(dataset, 1)
+    policy.env_id = "Here-v0"
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("policy.base", "data.minari_reader"):
+            patch.setattr(f"qdt_rl.{module}.environment_id", lambda _: "There-v0")
+        with pytest.warns(DatasetWarning, match="comes from There-v0, but this policy .* of Here-v0"):
+            policy.fit(dataset, 1)
+    assert (policy.env_id, policy.reference_scores) == (None, None)
+
+
+def test_a_callback_that_cannot_begin_leaves_evaluation_mode(dataset, tmp_path):
+    (tmp_path / "step-000000000009.zip").touch()
+    policy = new_policy()
+    with pytest.raises(ConfigError):
+        policy.fit(dataset, 1, callback=Checkpoints(tmp_path))
+    assert not policy.model.training
 
 
 def test_only_the_episodes_of_a_filtered_dataset_are_used(dataset):
@@ -383,6 +413,9 @@ def test_parameters_that_do_not_fit_are_refused_whole(fitted, dataset):
     parameters["policy"]["head.action.weight"] = torch.zeros(7, 7)
     with pytest.raises(InputError, match=r"(?s)do not fit the model: .*head\.action\.weight"):
         policy.set_parameters(parameters)
+    misspelt = {"policy": {"head.acton.bias": torch.zeros(A), "head.action.bias": torch.ones(A)}}
+    with pytest.raises(InputError, match=r"but it has none named head\.acton\.bias"):
+        policy.set_parameters(misspelt, exact_match=False)
     np.testing.assert_array_equal(play(policy), before)
     with pytest.raises(InputError, match=r"Expected parameters of 'policy' alone, but got those of .'actor'"):
         policy.set_parameters({"actor": {}})

@@ -84,6 +84,16 @@ def test_several_in_one_training_give_ctrl_c_back(handler, dataset, tmp_path):
     assert QDTPolicy.load(several[0].newest()).num_timesteps == 5
 
 
+@pytest.mark.parametrize("n_steps", [4, 9])
+def test_ctrl_c_after_its_own_last_step_is_heeded(n_steps, handler, dataset, tmp_path):
+    checkpoints, policy = Checkpoints(tmp_path, save_freq=100), new_policy()
+    with pytest.raises(KeyboardInterrupt):
+        policy.fit(dataset, n_steps, callback=[checkpoints, press_at(4)])
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert QDTPolicy.load(checkpoints.newest()).num_timesteps == min(n_steps, 5)
+    assert policy.fit(dataset, 1, callback=checkpoints).num_timesteps == min(n_steps, 5) + 1
+
+
 def test_the_same_one_serves_again_in_another_thread(handler, dataset, tmp_path):
     checkpoints = Checkpoints(tmp_path, save_freq=1)
     policy = new_policy().fit(dataset, 1, callback=checkpoints)

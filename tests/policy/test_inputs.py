@@ -90,6 +90,8 @@ def test_episode_starts_that_do_not_fit_are_refused():
         read(episode_start=[True, False, True])
     with pytest.raises(InputError, match=r"episode_start must hold truth values, but \[0.5, 1\] came"):
         read(episode_start=[0.5, 1])
+    with pytest.raises(InputError, match="episode_start must hold truth values, but its rows differ in"):
+        read(episode_start=[[True], [True, False]])
 
 
 def test_two_targets_at_once_are_refused():

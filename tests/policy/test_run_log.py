@@ -94,7 +94,7 @@ def test_an_older_file_that_names_no_run_begins_a_folder(dataset, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../elsewhere", "/tmp/x", "", "a" * 101, 3, ["x"], "a b"])
-def test_a_file_cannot_send_the_log_elsewhere(name, dataset, tmp_path):
+def test_a_file_cannot_lead_the_log_out_of_its_folder(name, dataset, tmp_path):
     fit(new_policy(None), dataset, 1).save(tmp_path / "agent.zip")
     content, tensors = read_agent(tmp_path / "agent.zip")
     write_agent(tmp_path / "hostile.zip", {**content, "tensorboard_run": name}, tensors)
