@@ -45,6 +45,11 @@ def is_number(value: Any) -> bool:
     return is_real and bool(abs(value) < float("inf"))
 
 
+def is_scale(low: Any, high: Any) -> bool:
+    """Whether two values can be the 0 and the 100 of a score: finite numbers, in ascending order."""
+    return is_number(low) and is_number(high) and bool(low < high)
+
+
 def require_whole(name: str, value: Any, at_least: int) -> int:
     """Return ``value`` as an int; raise a ConfigError unless it ``is_whole``."""
     require(is_whole(value, at_least), name, f"a whole number of at least {at_least}", value)

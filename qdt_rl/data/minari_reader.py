@@ -15,7 +15,7 @@ from jaxtyping import Float32, Int
 from minari import MinariDataset
 from minari.storage import get_dataset_path
 
-from qdt_rl.config import is_env_id, is_number, is_whole
+from qdt_rl.config import is_env_id, is_scale, is_whole
 from qdt_rl.data import episode_reader, hdf5_reader
 from qdt_rl.data.checks import require_finite
 from qdt_rl.data.trajectories import Trajectories
@@ -154,7 +154,7 @@ def reference_scores(dataset: MinariDataset) -> tuple[float, float] | None:
     low, high = metadata.get("ref_min_score"), metadata.get("ref_max_score")
     if low is None or high is None:
         return None
-    if is_number(low) and is_number(high) and low < high:
+    if is_scale(low, high):
         return float(low), float(high)
     warnings.warn(
         f"Dataset {dataset.id!r} has the reference scores {low!r} and {high!r}, but they must be two finite "
@@ -182,10 +182,10 @@ def environment_id(dataset: MinariDataset) -> str | None:
     )
 
 
-def warn_of_another_environment(dataset: MinariDataset, env_id: str | None) -> None:
-    """Warn that a dataset comes from another environment than ``env_id``, that of what was fitted."""
+def warn_of_another_environment(env_id: str | None, fitted: str | None) -> None:
+    """Warn that a dataset comes from another environment than the data that a policy was fitted to."""
     warnings.warn(
-        f"The dataset comes from {environment_id(dataset)}, but this policy was fitted to data of {env_id}; "
+        f"The dataset comes from {env_id}, but this policy was fitted to data of {fitted}; "
         "name the environment and the reference scores in every evaluation from now on.",
         DatasetWarning,
         stacklevel=4,

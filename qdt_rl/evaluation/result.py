@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from qdt_rl.config import is_number
+from qdt_rl.config import is_scale
 from qdt_rl.errors import ConfigError
 
 _TAIL = 0.05
@@ -37,7 +37,7 @@ class EvaluationResult:
         if self.reference_scores is not None:
             scores: Any = self.reference_scores
             is_pair = isinstance(scores, Sequence | np.ndarray) and len(scores) == 2
-            if not (is_pair and all(map(is_number, scores)) and scores[0] < scores[1]):
+            if not (is_pair and is_scale(*scores)):
                 raise ConfigError(
                     "reference_scores must be two finite returns (minimum, maximum), the minimum first, "
                     f"but {self.reference_scores!r} was given."

@@ -234,7 +234,7 @@ class OfflinePolicy(SB3Face, Persistent):
             self.model = self._new_model(trajectories)
             self._run = self._new_run()
         elif not may_be_same(self.env_id, env_id):
-            warn_of_another_environment(dataset, self.env_id)
+            warn_of_another_environment(env_id, self.env_id)
             self.env_id = self.reference_scores = None
         best_here = float(trajectories.episode_returns.max())
         self.best_return = best_here if self.best_return is None else max(best_here, self.best_return)

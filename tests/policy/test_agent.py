@@ -130,8 +130,7 @@ def test_data_of_another_environment_leave_no_scores(dataset):
     policy = new_policy().fit(dataset, 1)
     policy.env_id = "Here-v0"
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("policy.base", "data.minari_reader"):
-            patch.setattr(f"qdt_rl.{module}.environment_id", lambda _: "There-v0")
+        patch.setattr("qdt_rl.policy.base.environment_id", lambda _: "There-v0")
         with pytest.warns(DatasetWarning, match="comes from There-v0, but this policy .* of Here-v0"):
             policy.fit(dataset, 1)
     assert (policy.env_id, policy.reference_scores) == (None, None)

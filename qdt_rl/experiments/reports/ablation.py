@@ -129,9 +129,8 @@ def _head(moment: Moment) -> str:
 def _differences(task: Task) -> str:
     """Return the contrasts at the end, in units of the return and, by the seed, in points of the score."""
     rows = []
-    for name, contrast in CONTRASTS.items():
-        if not (seeds := task.seeds(*contrast)):
-            continue
+    for name, contrast in task.contrasts.items():
+        seeds = task.seeds(*contrast)
         by_seed = task.points(contrast).mean(axis=1)
         rows.append(
             [
@@ -159,10 +158,9 @@ def _improvement(task: Task, contrast: Contrast, seeds: Sequence[int]) -> str:
 def _over_training(task: Task) -> str:
     """Return the contrasts at all moments, by the interval that the claims are judged by."""
     rows = []
-    for name, contrast in CONTRASTS.items():
-        if task.seeds(*contrast):
-            found = [task.points(contrast, moment) for moment in task.moments]
-            rows.append([name, *(with_interval(p.mean(), widest_interval(p), "+.1f") for p in found)])
+    for name, contrast in task.contrasts.items():
+        found = [task.points(contrast, moment) for moment in task.moments]
+        rows.append([name, *(with_interval(p.mean(), widest_interval(p), "+.1f") for p in found)])
     return table(["in points, by the widest interval", *map(_head, task.moments)], rows)
 
 

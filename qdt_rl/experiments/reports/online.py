@@ -49,7 +49,7 @@ def online_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
         steps = next(iter(group.values())).n_steps
         row = [f"`{agent}`", f"{steps:,} " + ("steps" if agent in ONLINE_AGENTS else "updates")]
         rows.append([*row, f"{len(seeds)} of {len(group)}", *_measures(group, seeds, outcomes)])
-    references = _references(groups, outcomes)
+    references = outcomes.references(groups.values())
     rows += [[name, "–", seeds, mean, score, "–"] for name, seeds, mean, score, _ in bounds(references)]
     text = outcomes.shortfall(cell for group in groups.values() for cell in group.values())
     text += "\n" + table(["agent", "trained", "seeds", "return", "normalised", "minutes"], rows)
@@ -64,15 +64,6 @@ def _measures(group: Group, seeds: Sequence[int], outcomes: Outcomes) -> list[st
     minutes = float(np.median(outcomes.seconds(group, seeds))) / 60
     scores = outcomes.scores(group, seeds)
     return [mean_and_interval(outcomes.returns(group, seeds)), f"{scores.mean():.1f}", f"{minutes:.1f}"]
-
-
-def _references(groups: Mapping[str, Group], outcomes: Outcomes) -> tuple[float, float]:
-    """Return the returns of random actions and of the expert, which every record knows."""
-    for group in groups.values():
-        for seed in outcomes.finished(group):
-            low, high = outcomes.record(group[seed])["reference_scores"]
-            return low, high
-    return float("nan"), float("nan")
 
 
 def _environment(dataset: str) -> str:

@@ -97,6 +97,14 @@ class Outcomes:
         scores: Array = 100 * (self.returns(group, seeds) - low) / (high - low)
         return scores
 
+    def references(self, groups: Iterable[Group]) -> tuple[float, float]:
+        """Return the returns of random actions and of the expert, which every run knows; NaN without any."""
+        for group in groups:
+            for seed in self.finished(group):
+                low, high = self.record(group[seed])["reference_scores"]
+                return low, high
+        return float("nan"), float("nan")
+
     def seconds(self, group: Group, seeds: Iterable[int]) -> Array:
         """Return each seed's time of training."""
         return np.array([self.record(group[seed])["train_seconds"] for seed in seeds], dtype=float)

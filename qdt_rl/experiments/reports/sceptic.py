@@ -9,7 +9,7 @@ from jaxtyping import Float64
 from qdt_rl.evaluation.statistics import Statistic, bootstrap_interval, crossed_interval, student_interval
 from qdt_rl.experiments.reports.outcomes import Array
 from qdt_rl.experiments.reports.page import table
-from qdt_rl.experiments.reports.tasks import CONTRASTS, Task
+from qdt_rl.experiments.reports.tasks import Task
 
 Conclusion = Literal["+", "−", "open"]
 _OTHER_INTERVALS = ("Student's t", "episodes drawn too")
@@ -47,10 +47,8 @@ def sceptic_table(task: Task) -> str:
         for moment in other
     ]
     rows = []
-    for name, contrast in CONTRASTS.items():
+    for name, contrast in task.contrasts.items():
         episodes = task.contrast(contrast)
-        if not len(episodes):
-            continue
         differences = episodes.mean(axis=1)
         conclusion = conclude(differences)
         views = [conclude(differences, "iqm"), conclude_by_t(differences), conclude_crossed(episodes)]
@@ -62,8 +60,8 @@ def sceptic_table(task: Task) -> str:
 
 def expected_by_chance(all_tasks: Sequence[Task]) -> str:
     """Return a sentence that says how many conclusions there are, and how to read the sceptic's tables."""
-    found = [task.contrast(contrast) for task in all_tasks for contrast in CONTRASTS.values()]
-    conclusions = [conclude(episodes.mean(axis=1)) for episodes in found if len(episodes)]
+    found = [task.contrast(contrast) for task in all_tasks for contrast in task.contrasts.values()]
+    conclusions = [conclude(episodes.mean(axis=1)) for episodes in found]
     drawn = sum(conclusion != "open" for conclusion in conclusions)
     return (
         "In the sceptic's tables `+` and `−` are the sign of a difference whose 95 % interval excludes zero, "

@@ -75,15 +75,17 @@ class Task:
         """The end of training, by the data's own target."""
         return Moment(self.cells[0].n_steps)
 
-    @property
+    @cached_property
     def references(self) -> tuple[float, float]:
         """The returns of random actions and of the expert; NaN if nothing has been run."""
-        for group in self.agents.values():
-            low, high = self.outcomes.record(group[self.outcomes.finished(group)[0]])["reference_scores"]
-            return low, high
-        return float("nan"), float("nan")
+        return self.outcomes.references(self.groups.values())
 
-    @property
+    @cached_property
+    def contrasts(self) -> dict[str, Contrast]:
+        """Those of ``CONTRASTS`` whose agents have been run with a seed in common."""
+        return {name: contrast for name, contrast in CONTRASTS.items() if self.seeds(*contrast)}
+
+    @cached_property
     def targets(self) -> dict[Target, float]:
         """The returns that are asked for: ``"data"`` and, if it is, ``"expert"``; none if nothing was run."""
         asked = dict.fromkeys(
