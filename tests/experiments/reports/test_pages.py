@@ -38,7 +38,8 @@ def beside(cells, agents):
 
 def test_sensitivity_pairs_each_level_with_the_default_of_its_seed():
     def mean(cell):
-        return 10.0 * cell.seed + settings_of(cell).get("entanglement_strength", 0.3)
+        level = settings_of(cell).get("entanglement_strength", 0.3)
+        return 10.0 * (cell.seed - SENSITIVITY[0].seed) + level
 
     cells = [*SENSITIVITY, *beside(SENSITIVITY, ("qdt", "dt", "wide-dt", "q-attention"))]
     table = rows(sensitivity_page(SENSITIVITY, outcomes_of(cells, mean)).text)
@@ -57,7 +58,9 @@ def test_sensitivity_pairs_each_level_with_the_default_of_its_seed():
 
 
 def test_sensitivity_leaves_out_and_counts_what_is_missing():
-    cells = [cell for cell in SENSITIVITY if cell.seed == 0] + list(beside(SENSITIVITY[:1], ("qdt", "dt")))
+    first = SENSITIVITY[0].seed
+    cells = [cell for cell in SENSITIVITY if cell.seed == first]
+    cells += beside(SENSITIVITY[:1], ("qdt", "dt"))
     page = sensitivity_page(SENSITIVITY, outcomes_of(cells, lambda cell: 1.0))
     assert {row[3] for row in rows(page.text) if row[0] == "α_e"} == {"1 of 3"}
     n = len(SENSITIVITY) + 3 * 4  # and the ablation's runs of four agents, 3 seeds
