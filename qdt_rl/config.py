@@ -1,6 +1,5 @@
 """The settings of a model and of its training: frozen, checked once, handed down whole."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
@@ -11,20 +10,6 @@ from qdt_rl.errors import ConfigError
 Precision = Literal["auto", "bf16-mixed", "32"]
 Backend = Literal["loky", "ray", "dask"]
 """Where the cells of an experiment run: joblib's names."""
-
-_ENV_ID = re.compile(r"(qdt_envs:)?[\w./-]{1,200}")
-
-
-def is_env_id(value: object) -> bool:
-    """Whether a file may name this environment: Gymnasium imports what stands before a colon in an id."""
-    return isinstance(value, str) and _ENV_ID.fullmatch(value) is not None
-
-
-def may_be_same(first: str | None, second: str | None) -> bool:
-    """Whether two ids may name one environment; None is one that is not known."""
-    if first is None or second is None:
-        return True
-    return first.split(":")[-1] == second.split(":")[-1]  # "module:id" imports the module, and is the id
 
 
 def require(condition: bool, name: str, expected: str, value: object) -> None:
@@ -124,7 +109,8 @@ class TrainConfig:
     """How a model is trained: AdamW on the mean squared error over real actions.
 
     The paper names AdamW, weight decay and gradient clipping without their numbers; these are the original
-    Decision Transformer's, but for a learning rate that suits runs of thousands instead of 100,000 updates.
+    Decision Transformer's, but for the learning rate (1e-4 there) and the warm-up (10,000 updates there),
+    which suit runs of thousands instead of 100,000 updates.
 
     Attributes:
         learning_rate: Reached after the warm-up, then constant.

@@ -17,7 +17,7 @@ class DatasetError(QDTError, ValueError):
 
 
 class InputError(QDTError, ValueError):
-    """An observation, target return or state does not fit the policy."""
+    """An observation, target return or state does not fit the policy, or values are no finite numbers."""
 
 
 class NotFittedError(QDTError, RuntimeError):
@@ -26,6 +26,10 @@ class NotFittedError(QDTError, RuntimeError):
 
 class CheckpointError(QDTError, ValueError):
     """A file is not an agent of this library, or is damaged."""
+
+
+class RecordError(QDTError, ValueError):
+    """The records of an experiment are missing, damaged, or say too little."""
 
 
 class MissingExtraError(QDTError, ImportError):

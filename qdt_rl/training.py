@@ -97,7 +97,7 @@ class Trainer:
         self.model = model
         self.config = config
         self.n_updates = 0
-        self._parameters = list(model.parameters())
+        self._parameters = dict(model.named_parameters())
         self._dropouts = _dropouts(model)
         for dropout in self._dropouts:
             dropout.generator.manual_seed(seed)
@@ -123,7 +123,7 @@ class Trainer:
         predicted = self._model(returns_to_go, observations, actions, timesteps)
         loss = masked_mse(predicted, self.model.scaling.actions(actions), lengths)
         self.fabric.backward(loss)
-        norm = nn.utils.clip_grad_norm_(self._parameters, self.config.max_grad_norm)
+        norm = nn.utils.clip_grad_norm_(self._parameters.values(), self.config.max_grad_norm)
         update = Update(loss.item(), norm.item(), learning_rate)
         if not (np.isfinite(update.loss) and np.isfinite(update.gradient_norm)):
             self._optimizer.zero_grad()
@@ -136,9 +136,10 @@ class Trainer:
     def tensors(self) -> dict[str, Tensor]:
         """Return the run's state by name: weights, AdamW's moments, generators."""
         state = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
-        for name, parameter in self.model.named_parameters():
-            moments = self.optimizer.state.get(parameter, {})
-            state |= {f"optimizer.{moment}.{name}": moments[moment] for moment in _MOMENTS if moments}
+        for name, parameter in self._parameters.items() if self.n_updates else ():
+            moments = self.optimizer.state.get(parameter, {})  # none of a parameter that has been frozen
+            for moment in _MOMENTS:
+                state[f"optimizer.{moment}.{name}"] = moments.get(moment, torch.zeros_like(parameter))
         state |= {f"generator.{i}": dropout.generator.get_state() for i, dropout in enumerate(self._dropouts)}
         return state
 
@@ -157,6 +158,11 @@ class Trainer:
         for i, dropout in enumerate(self._dropouts):
             dropout.generator.set_state(state[f"generator.{i}"])
         self.n_updates = n_updates
+
+    def trains(self, model: ActionModel) -> bool:
+        """Whether the model still has the parameters that this run trains, and none that took their place."""
+        held = {name: id(parameter) for name, parameter in self._parameters.items()}
+        return held == {name: id(parameter) for name, parameter in model.named_parameters()}
 
     def _warm_up(self) -> float:
         progress = (self.n_updates + 1) / max(1, self.config.warmup_steps)

@@ -25,7 +25,7 @@ LINES = (
     {"qdt_rl.policy"},
     {"qdt_rl.training"},
     {"qdt_rl.data", "qdt_rl.model"},
-    {"qdt_rl.config", "qdt_rl.files", "qdt_rl.memory", "qdt_rl.progress"},
+    {"qdt_rl.config", "qdt_rl.env_ids", "qdt_rl.files", "qdt_rl.memory", "qdt_rl.progress"},
     {"qdt_rl.errors"},
     {"qdt_envs"},
 )
@@ -47,6 +47,7 @@ TOOLS = {
     "qdt_rl": set(),
     "qdt_rl.errors": set(),
     "qdt_rl.config": set(),
+    "qdt_rl.env_ids": set(),
     "qdt_rl.files": set(),
     "qdt_rl.progress": {"rich"},
     "qdt_rl.model": {"torch", "numpy", "jaxtyping"},

@@ -15,7 +15,7 @@ from qdt_rl.data.windows import Windows
 from qdt_rl.errors import CheckpointError, ConfigError, DivergenceError
 from qdt_rl.model.transformer import DecisionTransformer, is_matrix
 from qdt_rl.model.variants import VARIANTS, model_config
-from qdt_rl.policy.checkpoint import below
+from qdt_rl.policy.agent_file import below
 from qdt_rl.training import Trainer, masked_mse, resolve_device, resolve_precision, train
 
 GOLDEN = Path(__file__).parent / "golden_training.json"

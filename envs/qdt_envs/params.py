@@ -22,8 +22,8 @@ class Params:
         force: F, the acceleration that an action of 1 exerts, in [0, 1000].
         dt: Length of a step in units of time, in (0, 1].
         noise_std: σ of the noise on the velocities, in [0, 1000].
-        command_period: Steps between two changes of the command's sign.
-        reward_delay: d; the sum of the last d rewards is paid every d steps. 1 pays at once.
+        command_period: Steps between two changes of the command's sign, from 1 to 10⁹.
+        reward_delay: d, from 1 to 10⁹; the sum of the last d rewards is paid every d steps. 1 pays at once.
         hidden_polarity: Whether each actuator's sign is drawn at each reset, instead of being +1.
 
     Raises:
@@ -69,9 +69,11 @@ class Params:
 
 
 def require_count(name: str, value: Any) -> None:
-    """Raise an EnvArgumentError unless the value is a whole number of at least 1."""
+    """Raise an EnvArgumentError unless the value is a whole number from 1 to 10⁹."""
     is_count = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    _require(is_count and 1 <= value <= _COUNT_LIMIT, name, "a whole number of at least 1", value)
+    _require(
+        is_count and 1 <= value <= _COUNT_LIMIT, name, f"a whole number from 1 to {_COUNT_LIMIT:,}", value
+    )
 
 
 def _is_number(value: object) -> bool:

@@ -21,12 +21,15 @@ def action_space() -> Space[NDArray[np.float32]]:
     return Box(-1.0, 1.0, (N_ACTUATORS,), np.float32)
 
 
-def check_actions(actions: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
+def check_actions(
+    actions: Any, shape: tuple[int, ...], ignored: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
     """Return actions as float64, not yet clipped.
 
     Args:
         actions: Anything that NumPy turns into numbers.
         shape: (3,) for one environment, (N, 3) for a batch.
+        ignored: (N,), rows whose actions may be anything, and come out as 0.
 
     Raises:
         EnvArgumentError: If they are no numbers, of another shape, or not finite.
@@ -40,6 +43,8 @@ def check_actions(actions: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
         raise EnvArgumentError(
             f"An action of shape {shape} was expected, but shape {values.shape} was given."
         )
+    if ignored is not None:
+        values[ignored] = 0.0
     if np.count_nonzero(np.isfinite(values)) != values.size:
         raise EnvArgumentError(f"An action must be finite, but this one holds NaN or infinity: {values}.")
     return values

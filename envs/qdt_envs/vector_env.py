@@ -124,7 +124,7 @@ class SyntheticVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], NDA
         """Take one step of ``dt`` in every row.
 
         Args:
-            actions: (N, 3), finite; clipped to [−1, 1].
+            actions: (N, 3), finite but in rows that are due to be reset; clipped to [−1, 1].
 
         Returns:
             Observations (N, 11) float32, rewards (N,) float64, terminations (N,), which are all False,
@@ -134,7 +134,7 @@ class SyntheticVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], NDA
             EnvArgumentError: If the actions are of another shape, or not finite.
             ResetNeeded: If there was no reset, or, in mode ``"Disabled"``, a row has ended.
         """
-        inputs = check_actions(actions, (self.num_envs, N_ACTUATORS))
+        inputs = check_actions(actions, (self.num_envs, N_ACTUATORS), ignored=self._has_ended)
         resetting = np.flatnonzero(self._has_ended)
         if resetting.size and self.autoreset_mode is AutoresetMode.DISABLED:
             text = f"Rows {resetting.tolist()} have ended: reset them with options={{'reset_mask': mask}}."

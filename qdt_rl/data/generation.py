@@ -1,5 +1,6 @@
 """The synthetic datasets: made by one call, the same bytes for the same seed."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,8 +17,6 @@ from qdt_rl.data.recording import record
 from qdt_rl.errors import DatasetError
 from qdt_rl.progress import track
 
-__all__ = ["DATASET_IDS", "QUALITIES", "generate_dataset"]
-
 _ENV_IDS = {
     "synthetic": "QDTSynthetic-v0",
     "synthetic-delayed": "QDTSyntheticDelayed-v0",
@@ -31,6 +30,8 @@ _RECIPES = {
 }
 
 DATASET_IDS = tuple(_RECIPES)
+
+_MADE = "Made by generate_dataset, seed {seed}."
 
 _ROWS = 200  # rolled out together always, so that episode j is the same however many are asked for
 _ENV_STREAM, _BEHAVIOUR_STREAM = 0, 1
@@ -77,6 +78,13 @@ def generate_dataset(
     return write_dataset(dataset_id, episodes, env_spec, _metadata(env_spec, behaviour, seed), overwrite)
 
 
+def generation_seed(dataset: MinariDataset) -> int | None:
+    """Return the seed that a dataset was generated from, or None if ``generate_dataset`` did not make it."""
+    description = dataset.storage.metadata.get("description") or ""
+    stated = re.search(_MADE.format(seed=r"(\d+)"), description)
+    return int(stated[1]) if stated else None
+
+
 def _record_episodes(
     env_spec: EnvSpec, behaviour: Behaviour, n_episodes: int, seed: int, starts: Iterator[int]
 ) -> Iterator[Episode]:
@@ -106,7 +114,7 @@ def _metadata(env_spec: EnvSpec, behaviour: Behaviour, seed: int) -> dict[str, A
         "requirements": ["qdt-rl>=0.1", "gymnasium>=1.1"],
         "description": (
             f"{env_spec.id}: a chain of five masses in double wells, three of them actuated, is to sit in "
-            f"the well that a command names. {behaviour.description}. Made by generate_dataset, seed {seed}."
+            f"the well that a command names. {behaviour.description}. {_MADE.format(seed=seed)}"
         ),
         "ref_min_score": minimum,
         "ref_max_score": maximum,

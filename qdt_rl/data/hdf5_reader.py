@@ -92,8 +92,8 @@ class _Arrays:
         self._n_unread -= n_stored
         if self._n_unread < 0:
             raise DatasetError(
-                f"Episode {episode}: {field} would make the arrays read larger than the file; several "
-                "names must stand for one array, which Minari does not write."
+                f"Episode {episode}: {field} would make the arrays read larger than the file: "
+                "episode_indices names an episode more than once, or several names stand for one array."
             )
         return source
 

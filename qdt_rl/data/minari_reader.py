@@ -15,10 +15,11 @@ from jaxtyping import Float32, Int
 from minari import MinariDataset
 from minari.storage import get_dataset_path
 
-from qdt_rl.config import is_env_id, is_scale, is_whole
+from qdt_rl.config import is_scale, is_whole
 from qdt_rl.data import episode_reader, hdf5_reader
 from qdt_rl.data.checks import require_finite
 from qdt_rl.data.trajectories import Trajectories
+from qdt_rl.env_ids import is_safe_env_id
 from qdt_rl.errors import DatasetError, DatasetWarning
 
 _SMALLEST_EPISODE = 64
@@ -53,7 +54,7 @@ def load_dataset(dataset: MinariDataset | str) -> MinariDataset:
         return minari.load_dataset(dataset)
 
 
-def read_trajectories(dataset: MinariDataset) -> Trajectories:
+def read_trajectories(dataset: MinariDataset | str) -> Trajectories:
     """Read the episodes of a dataset into contiguous float32 arrays.
 
     Only the episodes that ``dataset.episode_indices`` names are read, in that order: those of a filtered or
@@ -61,15 +62,16 @@ def read_trajectories(dataset: MinariDataset) -> Trajectories:
     such (5.6 % of the entries of Adroit's human ones); a policy clips what it does itself.
 
     Args:
-        dataset: An open dataset, of any storage format of Minari's.
+        dataset: A dataset, of any storage format of Minari's, or the id of a local one.
 
     Returns:
         The episodes; numbers of other types are cast to float32.
 
     Raises:
-        DatasetError: If the dataset is empty or damaged, has spaces that are not supported, arrays that do
-            not fit each other or the spaces, or values that are not finite in float32.
+        DatasetError: If the dataset is missing, empty or damaged, has spaces that are not supported, arrays
+            that do not fit each other or the spaces, or values that are not finite in float32.
     """
+    dataset = load_dataset(dataset)
     check_spaces(dataset.observation_space, dataset.action_space)
     episodes = _episode_indices(dataset)
     sizes = dataset.observation_space.shape[0], dataset.action_space.shape[0]
@@ -106,7 +108,7 @@ def check_spaces(observation_space: gym.Space[Any], action_space: gym.Space[Any]
     """Refuse spaces that agents cannot use yet.
 
     Args:
-        observation_space: One-dimensional :class:`~gymnasium.spaces.Box`, of any number type.
+        observation_space: One-dimensional :class:`~gymnasium.spaces.Box` of numbers, bool not among them.
         action_space: One-dimensional and bounded :class:`~gymnasium.spaces.Box` of floating-point numbers.
 
     Raises:
@@ -116,6 +118,11 @@ def check_spaces(observation_space: gym.Space[Any], action_space: gym.Space[Any]
         raise DatasetError(
             f"Observations must come from a one-dimensional Box space, but come from {observation_space}. "
             "Record the data through gymnasium.wrappers.FlattenObservation to make them such."
+        )
+    if observation_space.dtype.kind not in "fiu":
+        raise DatasetError(
+            f"Observations must be numbers, but come from {observation_space}. Record the data through "
+            "gymnasium.wrappers.DtypeObservation to make them such."
         )
     if not (isinstance(action_space, Box) and len(action_space.shape) == 1):
         raise DatasetError(
@@ -174,21 +181,11 @@ def environment_id(dataset: MinariDataset) -> str | None:
     if dataset.env_spec is None:
         return None
     env_id: str = dataset.env_spec.id
-    if is_env_id(env_id):
+    if is_safe_env_id(env_id):
         return env_id
     raise DatasetError(
         f"Dataset {dataset.id!r} names the environment {env_id!r}, but only an id without a module before it "
         "is used from a dataset. Take the module out of the dataset's env_spec, and import it yourself."
-    )
-
-
-def warn_of_another_environment(env_id: str | None, fitted: str | None) -> None:
-    """Warn that a dataset comes from another environment than the data that a policy was fitted to."""
-    warnings.warn(
-        f"The dataset comes from {env_id}, but this policy was fitted to data of {fitted}; "
-        "name the environment and the reference scores in every evaluation from now on.",
-        DatasetWarning,
-        stacklevel=4,
     )
 
 

@@ -9,7 +9,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
-from qdt_rl.config import may_be_same
+from qdt_rl.env_ids import may_name_same_env
 from qdt_rl.errors import ConfigError, MissingExtraError
 
 AnyVectorEnv = VectorEnv[Any, Any, Any]
@@ -28,20 +28,23 @@ def may_be_env_of(env: AnyEnv, env_id: str | None) -> bool:
         env_id: None is one that is not known.
     """
     if isinstance(env, str):
-        return may_be_same(env, env_id)
-    spec = _spec(env)
-    if spec is None or env_id is None:
+        return may_name_same_env(env, env_id)
+    spec = None if env_id is None else _spec(env)
+    if spec is None:
         return True
     registered = gym.registry.get(spec.id)
     is_shorter = registered is not None and _horizon(spec) < _horizon(registered)
-    return may_be_same(spec.id, env_id) and not is_shorter
+    return may_name_same_env(spec.id, env_id) and not is_shorter
 
 
 def _spec(env: gym.Env[Any, Any] | AnyVectorEnv) -> EnvSpec | None:
-    """Return what an environment was made from; one that was put together by hand has it in its rows."""
+    """Return what an environment was made from; one that was put together by hand has it in its rows.
+
+    Those of an AsyncVectorEnv are not asked: a worker that cannot pickle its answer ends.
+    """
     spec = getattr(env, "spec", None)
     unwrapped = getattr(env, "unwrapped", None)
-    if spec is None and isinstance(unwrapped, SyncVectorEnv | AsyncVectorEnv):
+    if spec is None and isinstance(unwrapped, SyncVectorEnv):
         spec = unwrapped.get_attr("spec")[0]
     return spec
 

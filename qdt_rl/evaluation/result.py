@@ -14,6 +14,19 @@ from qdt_rl.errors import ConfigError
 _TAIL = 0.05
 
 
+def normalized_scores(
+    returns: Float64[np.ndarray, " n"], references: tuple[float, float]
+) -> Float64[np.ndarray, " n"]:
+    """Return scores as D4RL's (arXiv 2004.07219), 100 (return − minimum) / (maximum − minimum).
+
+    Args:
+        returns: (n,) in reward units.
+        references: The minimum and the maximum, which count as 0 and 100.
+    """
+    low, high = references
+    return 100 * (returns - low) / (high - low)
+
+
 @dataclass(frozen=True, eq=False)
 class EvaluationResult:
     """The episodes of one evaluation, in the order of their seeds.
@@ -67,11 +80,10 @@ class EvaluationResult:
 
     @property
     def normalized_scores(self) -> Float64[np.ndarray, " episodes"] | None:
-        """(E,) scores as D4RL's (arXiv 2004.07219), 100 (return − minimum) / (maximum − minimum), or None."""
+        """(E,) scores, 0 at the minimum of the references and 100 at the maximum; None without any."""
         if self.reference_scores is None:
             return None
-        low, high = self.reference_scores
-        return 100 * (self.returns - low) / (high - low)
+        return normalized_scores(self.returns, self.reference_scores)
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON can hold it: lists and numbers; None where there are no references."""

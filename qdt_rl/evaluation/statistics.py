@@ -8,10 +8,12 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from qdt_rl.config import is_number, require, require_whole
 from qdt_rl.errors import ConfigError, InputError
 
 Statistic = Literal["mean", "iqm"]
 _N_RESAMPLES = 9_999
+_LEVEL = 0.95
 _BATCH = 2**20
 """Values that are drawn at once: all 9,999 resamples of many values would not fit into memory."""
 
@@ -29,7 +31,7 @@ def interquartile_mean(values: ArrayLike) -> float:
 
 
 def bootstrap_interval(
-    values: ArrayLike, statistic: Statistic = "mean", confidence: float = 0.95, seed: int = 0
+    values: ArrayLike, statistic: Statistic = "mean", confidence: float = _LEVEL, seed: int = 0
 ) -> tuple[float, float]:
     """Return a percentile bootstrap interval, from 9,999 resamples of ``values``.
 
@@ -51,8 +53,7 @@ def bootstrap_interval(
     """
     if statistic not in _STATISTICS:
         raise ConfigError(f"statistic must be one of {sorted(_STATISTICS)}, but {statistic!r} was given.")
-    if not 0 < confidence < 1:
-        raise ConfigError(f"confidence must be in (0, 1), but {confidence!r} was given.")
+    require(is_number(confidence) and 0 < confidence < 1, "confidence", "in (0, 1)", confidence)
     sample = _finite(values)
     if len(sample) == 1:
         return float("nan"), float("nan")
@@ -63,23 +64,19 @@ def bootstrap_interval(
         batch=max(1, _BATCH // len(sample)),
         confidence_level=confidence,
         method="percentile",
-        rng=np.random.default_rng(seed),
+        rng=np.random.default_rng(require_whole("seed", seed, 0)),
     ).confidence_interval
     return float(interval.low), float(interval.high)
 
 
-def crossed_interval(
-    values: Float64[np.ndarray, "runs episodes"], confidence: float = 0.95, seed: int = 0
-) -> tuple[float, float]:
-    """Return a percentile bootstrap interval of the mean where all runs are judged by the same episodes.
+def crossed_interval(values: Float64[np.ndarray, "runs episodes"]) -> tuple[float, float]:
+    """Return a 95 % percentile bootstrap interval of the mean, all runs being judged by the same episodes.
 
     Both are drawn anew, runs and episodes, 9,999 times: what the episodes have in common in every run is
     luck too, which resampling runs alone cannot see.
 
     Args:
         values: Of each run and episode.
-        confidence: The interval's level, in (0, 1).
-        seed: Of the resampling.
 
     Returns:
         The lower and the upper end; both NaN for a single run.
@@ -87,23 +84,23 @@ def crossed_interval(
     n_runs, n_episodes = values.shape
     if n_runs == 1:
         return float("nan"), float("nan")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     drawn_runs = rng.multinomial(n_runs, np.full(n_runs, 1 / n_runs), _N_RESAMPLES)
     drawn_episodes = rng.multinomial(n_episodes, np.full(n_episodes, 1 / n_episodes), _N_RESAMPLES)
     means = np.einsum("bi,ij,bj->b", drawn_runs, values, drawn_episodes, optimize=True) / values.size
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(means, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     return float(low), float(high)
 
 
-def student_interval(values: Float64[np.ndarray, " runs"], confidence: float = 0.95) -> tuple[float, float]:
-    """Return Student's interval of a mean, which is wider than a bootstrap's where values are few.
+def student_interval(values: Float64[np.ndarray, " runs"]) -> tuple[float, float]:
+    """Return Student's 95 % interval of a mean, which is wider than a bootstrap's where values are few.
 
     Returns:
         The lower and the upper end; both NaN for a single value.
     """
     if len(values) == 1:
         return float("nan"), float("nan")
-    reach = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * stats.sem(values)
+    reach = stats.t.ppf((1 + _LEVEL) / 2, len(values) - 1) * stats.sem(values)
     return float(values.mean() - reach), float(values.mean() + reach)
 
 
@@ -125,12 +122,9 @@ def probability_of_improvement(first: Float64[np.ndarray, " n"], second: Float64
 
 
 def improvement_interval(
-    first: Float64[np.ndarray, " n"],
-    second: Float64[np.ndarray, " m"],
-    confidence: float = 0.95,
-    seed: int = 0,
+    first: Float64[np.ndarray, " n"], second: Float64[np.ndarray, " m"]
 ) -> tuple[float, float]:
-    """Return a percentile bootstrap interval of ``probability_of_improvement``, runs of both drawn anew.
+    """Return a 95 % percentile bootstrap interval of ``probability_of_improvement``, runs of both drawn anew.
 
     Returns:
         The lower and the upper end; both NaN for a single run, and where all pairs come out alike, which a
@@ -139,7 +133,15 @@ def improvement_interval(
     wins = _wins(first, second)
     if min(wins.shape) == 1 or wins.min() == wins.max():
         return float("nan"), float("nan")
-    return crossed_interval(wins, confidence, seed)
+    return crossed_interval(wins)
+
+
+def performance_profile(
+    scores: Float64[np.ndarray, " runs"], thresholds: Float64[np.ndarray, " n"]
+) -> Float64[np.ndarray, " n"]:
+    """Return the share of runs whose score exceeds each threshold (rliable)."""
+    shares: Float64[np.ndarray, " n"] = (scores > thresholds[:, None]).mean(axis=1)
+    return shares
 
 
 def _wins(first: np.ndarray, second: np.ndarray) -> Float64[np.ndarray, "n m"]:
@@ -156,7 +158,10 @@ _STATISTICS: dict[str, Callable[..., Any]] = {"mean": np.mean, "iqm": _trimmed_m
 
 
 def _finite(values: ArrayLike) -> np.ndarray:
-    sample = np.asarray(values, dtype=np.float64).ravel()
+    try:
+        sample = np.asarray(values, dtype=np.float64).ravel()
+    except (TypeError, ValueError):
+        sample = np.array([])
     if not sample.size or not np.isfinite(sample).all():
-        raise InputError(f"values must be one or more finite numbers, but {sample} was given.")
+        raise InputError(f"values must be one or more finite numbers, but {values!r} was given.")
     return sample

@@ -10,8 +10,8 @@ from qdt_rl.baselines.behavior_cloning import BehaviorCloning
 from qdt_rl.errors import CheckpointError, ConfigError
 from qdt_rl.model.variants import VARIANTS
 from qdt_rl.policy.agent import QDTPolicy
+from qdt_rl.policy.agent_file import agent_path, read_agent
 from qdt_rl.policy.base import OfflinePolicy
-from qdt_rl.policy.checkpoint import agent_path, read_agent
 
 _CLASSES: Mapping[str, type[OfflinePolicy]] = MappingProxyType(
     {policy_class.__name__: policy_class for policy_class in (QDTPolicy, BehaviorCloning)}
@@ -51,9 +51,10 @@ def load_agent(path: Path) -> OfflinePolicy:
         CheckpointError: If the file is missing, damaged, or not an agent of this library.
     """
     content, _ = read_agent(agent_path(path))
-    if content.get("class") not in _CLASSES:
+    policy_class = _CLASSES.get(str(content.get("class")))
+    if policy_class is None:
         raise CheckpointError(f"{path} holds a {content.get('class')!r}, which this version does not know.")
-    return _CLASSES[content["class"]].load(path)
+    return policy_class.load(path)
 
 
 def load_agents(paths: Sequence[Path]) -> dict[str, OfflinePolicy]:

@@ -15,6 +15,7 @@ from qdt_rl.baselines.sb3 import SB3Policy
 from qdt_rl.data.minari_reader import environment_id, load_dataset, read_trajectories, reference_scores
 from qdt_rl.errors import DivergenceError, TargetReturnWarning
 from qdt_rl.evaluation.rollout import evaluate
+from qdt_rl.experiments.comparison import count_parameters
 from qdt_rl.experiments.controls import make_agent_or_control
 from qdt_rl.experiments.mechanism import measure_mechanism
 from qdt_rl.experiments.provenance import fingerprint, provenance
@@ -22,7 +23,7 @@ from qdt_rl.policy.agent import QDTPolicy
 from qdt_rl.policy.protocol import Policy
 from qdt_rl.training import Update, resolve_precision
 
-ONLINE = ("PPO", "SAC")
+ONLINE_AGENTS = ("PPO", "SAC")
 """The agents of Stable-Baselines3, which learn in the environment of a cell's dataset."""
 
 _TRACE_INTERVAL = 10
@@ -34,7 +35,8 @@ class Cell:
 
     Attributes:
         experiment: The experiment's name.
-        variant: The agent's name: one of ``AGENTS``, perhaps with a change of ``CONTROLS``, or of ``ONLINE``.
+        variant: The agent's name: one of ``AGENTS``, perhaps with a change of ``CONTROLS``, or one of
+            ``ONLINE_AGENTS``.
         dataset: A Minari dataset's id.
         seed: Of the agent.
         n_steps: Updates; for an online agent, steps of the environment.
@@ -81,14 +83,14 @@ def run_cell(cell: Cell) -> dict[str, Any]:
     record: dict[str, Any] = {**asdict(cell), "key": cell.key(), **provenance(), "failed": None}
     try:
         dataset = load_dataset(cell.dataset)
-        record |= (_learn_online if cell.variant in ONLINE else _fit)(cell, dataset)
+        record |= (_learn_online if cell.variant in ONLINE_AGENTS else _fit)(cell, dataset)
     except Exception:  # whatever went wrong is the cell's record
         record["failed"] = traceback.format_exc()
     return record
 
 
 def _fit(cell: Cell, dataset: MinariDataset) -> dict[str, Any]:
-    agent = make_agent_or_control(cell.variant, seed=cell.seed, **dict(cell.settings))
+    agent = make_agent_or_control(cell.variant, seed=cell.seed, device="cpu", **dict(cell.settings))
     if cell.n_data_episodes:
         dataset = dataset.filter_episodes(lambda episode: episode.id < cell.n_data_episodes)
     trajectories = read_trajectories(dataset)
@@ -122,7 +124,7 @@ def _fit(cell: Cell, dataset: MinariDataset) -> dict[str, Any]:
     kept = updates[::_TRACE_INTERVAL]
     return {
         "data": fingerprint(trajectories),
-        "n_parameters": sum(parameter.numel() for parameter in agent.model.parameters()),
+        "n_parameters": count_parameters(agent),
         "train_seconds": train_seconds,
         "precision": resolve_precision(agent.train_config.precision, "cpu"),
         "trace_interval": _TRACE_INTERVAL,
@@ -143,7 +145,7 @@ def _learn_online(cell: Cell, dataset: MinariDataset) -> dict[str, Any]:
     agent = SB3Policy.learn(cell.variant, env_id, cell.n_steps, seed=cell.seed)
     train_seconds = process_time() - start
     return {
-        "n_parameters": sum(parameter.numel() for parameter in agent.model.policy.parameters()),
+        "n_parameters": count_parameters(agent),
         "train_seconds": train_seconds,
         "precision": "32",
         "diverged": None,

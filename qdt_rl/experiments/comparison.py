@@ -114,7 +114,7 @@ def _score(name: str, policy: Policy, env_id: str, seed: int, result: Evaluation
         low=None if isnan(low) else low,
         high=None if isnan(high) else high,
         normalized_score=None if normalized is None else float(normalized.mean()),
-        n_parameters=_count_parameters(policy),
+        n_parameters=count_parameters(policy),
     )
 
 
@@ -124,7 +124,8 @@ def _env_id(env: AnyEnv) -> str:
     return env.spec.id if env.spec else type(env.unwrapped).__name__
 
 
-def _count_parameters(policy: Policy) -> int | None:
+def count_parameters(policy: Policy) -> int | None:
+    """Return how many parameters of a policy are trained, or None where it has no model."""
     if isinstance(policy, OfflinePolicy):
         named = policy.model.named_parameters()
     elif isinstance(policy, SB3Policy):

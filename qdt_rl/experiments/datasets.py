@@ -1,11 +1,9 @@
 """What the command line tells of datasets."""
 
-import re
 import warnings
 from collections.abc import Iterator
 
 import minari
-from minari import MinariDataset
 
 from qdt_rl.data.generation import DATASET_IDS
 from qdt_rl.data.summary import DatasetSummary
@@ -31,13 +29,6 @@ def known_datasets() -> Iterator[tuple[str, str]]:
             yield dataset_id, "can be generated"
     for warning in caught:  # Minari's way to tell of a folder that it cannot read
         yield str(warning.message), "cannot be read"
-
-
-def generation_seed(dataset: MinariDataset) -> int | None:
-    """Return the seed that a dataset was generated from, or None if ``generate_dataset`` did not make it."""
-    description = dataset.storage.metadata.get("description") or ""
-    stated = re.search(r"Made by generate_dataset, seed (\d+)\.", description)
-    return int(stated[1]) if stated else None
 
 
 def summary_rows(summary: DatasetSummary) -> Iterator[tuple[str, str]]:

@@ -31,7 +31,7 @@ def run_grid(
         backend: Joblib's: processes of this machine, a Ray cluster or a Dask cluster.
 
     Raises:
-        CheckpointError: If ``path`` holds something else.
+        RecordError: If ``path`` holds something else.
         ConfigError: If ``backend`` is unknown.
         MissingExtraError: If the backend's package is not installed.
     """
@@ -48,8 +48,7 @@ def run_grid(
 
 def cells_to_run(cells: Sequence[Cell], path: Path) -> list[Cell]:
     """Return the cells without a record, and those that failed."""
-    records = read_records(path) if path.exists() else []
-    done = {record["key"] for record in records if not record["failed"]}
+    done = {record["key"] for record in read_records(path) if not record["failed"]}
     return [cell for cell in cells if cell.key() not in done]
 
 

@@ -65,7 +65,7 @@ DELAYED = {
     200: "qdt/synthetic-delayed-200/medium-replay-v0",
 }
 """The same episodes by the delay of their rewards, in steps."""
-QUALITIES = tuple(
+QUALITY_DATASETS = tuple(
     f"qdt/synthetic/{quality}-v0"
     for quality in ("random", "medium", "medium-replay", "medium-expert", "expert")
 )

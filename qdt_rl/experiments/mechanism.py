@@ -13,7 +13,7 @@ from qdt_rl.data.sampler import WindowSampler
 from qdt_rl.data.trajectories import Trajectories
 from qdt_rl.model.attention import EntangledLinear, entangle
 from qdt_rl.model.feedforward import InterferenceFeedforward
-from qdt_rl.model.transformer import DecisionTransformer
+from qdt_rl.model.transformer import STATES, DecisionTransformer
 
 N_SINGULAR_VALUES = 16
 _N_WINDOWS = 32
@@ -115,4 +115,4 @@ def _feedforward_inputs(
         for hook in hooks:
             hook.remove()
     n_tokens = 3 * config.context_length
-    return [x[:, 1::3][real] if x.shape[1] == n_tokens else x[real] for x in seen]
+    return [x[:, STATES][real] if x.shape[1] == n_tokens else x[real] for x in seen]

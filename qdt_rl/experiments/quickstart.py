@@ -11,13 +11,12 @@ from typing import Any
 from minari import MinariDataset
 from rich.console import Console
 
-from qdt_rl.data.generation import generate_dataset
+from qdt_rl.data.generation import generate_dataset, generation_seed
 from qdt_rl.data.minari_reader import load_dataset, read_trajectories, reference_scores
 from qdt_rl.errors import DatasetError
 from qdt_rl.evaluation.environments import vector_env
 from qdt_rl.experiments.agents import make_agent
 from qdt_rl.experiments.comparison import Score, compare, spread_targets
-from qdt_rl.experiments.datasets import generation_seed
 from qdt_rl.experiments.figures import plot_requested_returns, plot_returns
 from qdt_rl.experiments.output import output_folder
 from qdt_rl.experiments.provenance import provenance
@@ -32,7 +31,7 @@ N_TARGETS = 5
 
 # Short contexts, since this task's observations say all that matters, and a high learning rate, since the run
 # is short: what lets it end within minutes on two cores.
-AGENTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+SETTINGS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "qdt": {"context_length": 8, "learning_rate": 1e-3},
         "dt": {"context_length": 8, "learning_rate": 1e-3},
@@ -61,7 +60,7 @@ def run_quickstart(folder: Path, n_steps: int, n_episodes: int, seed: int, conso
     seconds: dict[str, float] = {}
     with _phase("dataset", f"Generating {DATASET}", seconds, console):
         dataset = _dataset(seed, console)
-    agents = {name: _train(name, dataset, n_steps, seed, folder, seconds, console) for name in AGENTS}
+    agents = {name: _train(name, dataset, n_steps, seed, folder, seconds, console) for name in SETTINGS}
     episode_returns = read_trajectories(dataset).episode_returns
     best, targets = float(episode_returns.max()), spread_targets(episode_returns, N_TARGETS)
     with _phase("evaluation", f"Asking for the best return in the data, {best:.0f}", seconds, console):
@@ -115,7 +114,7 @@ def _train(
     console: Console,
 ) -> OfflinePolicy:
     with _phase(f"training {name}", f"Training {name}, {n_steps:,} updates", seconds, console):
-        agent = make_agent(name, seed=seed, **AGENTS[name]).fit(dataset, n_steps, progress_bar=True)
+        agent = make_agent(name, seed=seed, **SETTINGS[name]).fit(dataset, n_steps, progress_bar=True)
         agent.save(folder / f"{name}.zip")
     return agent
 
@@ -139,7 +138,7 @@ def _manifest(dataset: MinariDataset, n_steps: int, seed: int, seconds: dict[str
     return {
         **provenance(),
         "dataset": {"id": DATASET, **made_from},
-        "agents": {name: {**settings, "seed": seed} for name, settings in AGENTS.items()},
+        "agents": {name: {**settings, "seed": seed} for name, settings in SETTINGS.items()},
         "n_steps": n_steps,
         "seconds": seconds,
     }

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from qdt_rl.errors import CheckpointError
+from qdt_rl.errors import RecordError
 from qdt_rl.experiments.cells import Cell
 
 _GZIP = 31  # zlib's name for the format with a gzip header and checksum
@@ -41,13 +41,15 @@ def append_record(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """Return the records in a file; of a cell that was run twice, the last.
+    """Return the records in a file, none if there is no file; of a cell that was run twice, the last.
 
     What a kill has cut off at the end is left out.
 
     Raises:
-        CheckpointError: If a line is no record.
+        RecordError: If a line is no record.
     """
+    if not path.exists():
+        return []
     records = {}
     text = b"".join(member for member, _ in _members(path.read_bytes())).decode()
     for number, line in enumerate(text.splitlines(), start=1):
@@ -56,7 +58,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
             record["key"] = Cell.present_key(record["key"])
             records[record["key"]] = record
         except (ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"{path}, line {number} is no record of an experiment: {error}") from error
+            raise RecordError(f"{path}, line {number} is no record of an experiment: {error}") from error
     return list(records.values())
 
 
@@ -76,7 +78,7 @@ def _members(content: bytes) -> Iterator[tuple[bytes, int]]:
         try:
             text = member.decompress(content[start:])
         except zlib.error as error:
-            raise CheckpointError(f"The records are damaged at byte {start}: {error}") from error
+            raise RecordError(f"The records are damaged at byte {start}: {error}") from error
         if not member.eof:
             return
         start = len(content) - len(member.unused_data)

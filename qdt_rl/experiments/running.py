@@ -6,10 +6,9 @@ from pathlib import Path
 import minari
 
 from qdt_rl.config import Backend
-from qdt_rl.data.generation import DATASET_IDS, generate_dataset
+from qdt_rl.data.generation import DATASET_IDS, generate_dataset, generation_seed
 from qdt_rl.data.minari_reader import load_dataset
 from qdt_rl.errors import DatasetError
-from qdt_rl.experiments.datasets import generation_seed
 from qdt_rl.experiments.grid import cells_to_run, run_grid
 from qdt_rl.experiments.grids import GRIDS, find_grid
 from qdt_rl.experiments.output import output_folder
@@ -46,7 +45,7 @@ def experiment_states(folder: Path) -> Iterator[tuple[str, str, str, str]]:
     """Yield each experiment's name, and its numbers of cells, of those that are done and that failed."""
     for name, cells in GRIDS.items():
         path = records_path(folder, name)
-        records = read_records(path) if path.exists() else []
+        records = read_records(path)
         n_failed = sum(bool(record["failed"]) for record in records)
         n_done = len(cells) - len(cells_to_run(cells, path))
         yield name, str(len(cells)), str(n_done), str(n_failed)

@@ -8,8 +8,8 @@ from qdt_envs.controllers import EXPERT
 from qdt_envs.reference_scores import REFERENCE_SCORES
 from qdt_rl.baselines.reference import ControllerPolicy, RandomPolicy
 from qdt_rl.baselines.sb3 import SB3Policy
-from qdt_rl.config import may_be_same
 from qdt_rl.data.minari_reader import load_dataset
+from qdt_rl.env_ids import may_name_same_env
 from qdt_rl.errors import ConfigError
 from qdt_rl.evaluation.environments import AnyVectorEnv, vector_env
 from qdt_rl.experiments.agents import load_agent, load_agents, make_agent, require_unique
@@ -19,8 +19,8 @@ from qdt_rl.experiments.output import output_file, output_folder
 from qdt_rl.experiments.tables import save_scores
 from qdt_rl.experiments.training_log import training_logger
 from qdt_rl.files import remove_leftovers
+from qdt_rl.policy.agent_file import agent_path
 from qdt_rl.policy.base import OfflinePolicy
-from qdt_rl.policy.checkpoint import agent_path
 from qdt_rl.policy.checkpoints import Checkpoints
 from qdt_rl.policy.protocol import Policy
 
@@ -122,7 +122,7 @@ def compare_agents(
         for name in online:
             policies[name] = SB3Policy.learn(name, env_id, online_steps, seed=seed, progress_bar=True)
         policies |= reference_policies(env, seed) if references else {}
-        own = (agent.reference_scores for agent in agents.values() if may_be_same(agent.env_id, env_id))
+        own = (agent.reference_scores for agent in agents.values() if may_name_same_env(agent.env_id, env_id))
         scale = next(own, None)
         scores = list(
             compare(policies, env, targets, n_episodes, seed=seed, reference_scores=scale, progress_bar=True)

@@ -37,7 +37,7 @@ def model_config(variant: str, observation_size: int, action_size: int, /, **set
     Raises:
         ConfigError: If the variant or a setting is unknown, or a value is out of its range.
     """
-    if variant not in VARIANTS:
+    if variant not in tuple(VARIANTS):  # so that what cannot be hashed is refused too
         raise ConfigError(f"Unknown variant {variant!r}; the variants are {', '.join(VARIANTS)}.")
     unknown = sorted(set(settings) - set(_SETTINGS))
     if unknown:

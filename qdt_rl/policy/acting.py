@@ -66,7 +66,8 @@ class _Parts:
     def are_unchanged(self) -> bool:
         """Whether the model holds the same parts, and its tensors the same memory, unwritten since.
 
-        As far as torch counts: what is written in place by way of ``.data`` goes unseen.
+        As far as torch counts: what is written in place by way of ``.data`` or by a fused optimiser goes
+        unseen.
         """
         return (
             list(map(id, self._present())) == self._identities

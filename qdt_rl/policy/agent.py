@@ -11,8 +11,8 @@ from qdt_rl.errors import ConfigError, InputError
 from qdt_rl.model.transformer import DecisionTransformer
 from qdt_rl.model.variants import model_config
 from qdt_rl.policy.acting import ActingState, Actor
+from qdt_rl.policy.agent_file import as_json
 from qdt_rl.policy.base import OfflinePolicy
-from qdt_rl.policy.checkpoint import as_json
 from qdt_rl.policy.history import History
 from qdt_rl.policy.inputs import ActingInput
 
@@ -26,7 +26,8 @@ class QDTPolicy(OfflinePolicy):
         action, state = policy.predict(observation, target_return=1500.0)
 
     ``predict`` acts with the weights that ``model`` has, whoever has set them. Only what is written in place
-    by way of ``.data`` goes unseen, since torch does not count it: write under ``torch.no_grad()`` instead.
+    by way of ``.data`` or by a fused optimiser of your own goes unseen, since torch does not count it: write
+    under ``torch.no_grad()``, or train with ``fused=False``, instead.
 
     Args:
         variant: ``"qdt"``, or ``"dt"``, ``"q-attention"``, ``"q-feedforward"``, ``"wide-dt"``.

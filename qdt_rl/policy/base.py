@@ -1,40 +1,30 @@
 """What every offline agent does alike: fit a dataset, continue, predict, save and load."""
 
 import uuid
+import warnings
 from abc import abstractmethod
 from contextlib import closing
 from dataclasses import asdict
-from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
 from jaxtyping import Float32
 from torch import Tensor
 
-from qdt_rl.config import TrainConfig, may_be_same, require, require_whole
+from qdt_rl.config import TrainConfig, require, require_whole
 from qdt_rl.data.minari_reader import (
     check_spaces,
     environment_id,
     load_dataset,
     read_trajectories,
     reference_scores,
-    warn_of_another_environment,
 )
 from qdt_rl.data.sampler import WindowSampler
 from qdt_rl.data.trajectories import Trajectories
-from qdt_rl.errors import CheckpointError, DatasetError, InputError, NotFittedError
+from qdt_rl.env_ids import may_name_same_env
+from qdt_rl.errors import CheckpointError, DatasetError, DatasetWarning, InputError
 from qdt_rl.model.base import ActionModel
-from qdt_rl.policy.checkpoint import (
-    as_json,
-    below,
-    box_from_tensors,
-    box_to_tensors,
-    fill,
-    read_env_id,
-    read_number,
-    read_run_name,
-    read_scores,
-)
+from qdt_rl.policy import agent_file
 from qdt_rl.policy.inputs import ActingInput, read_input
 from qdt_rl.policy.persistence import Persistent
 from qdt_rl.policy.run import SavedRun, TrainingRun
@@ -47,7 +37,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.type_aliases import MaybeCallback
 
 
-class OfflinePolicy(SB3Face, Persistent):
+class OfflinePolicy(Persistent, SB3Face):
     """A policy that learns from a Minari dataset, with the face of an SB3 algorithm.
 
     A subclass says which model it trains and how it acts.
@@ -85,11 +75,9 @@ class OfflinePolicy(SB3Face, Persistent):
         verbose: int,
         tensorboard_log: str | None,
     ) -> None:
-        super().__init__(verbose, tensorboard_log)
+        super().__init__(verbose)
         require_device(device)
         require(isinstance(verbose, int | np.integer), "verbose", "a whole number", verbose)
-        is_place = tensorboard_log is None or isinstance(tensorboard_log, str | PathLike)
-        require(is_place, "tensorboard_log", "a folder or None", tensorboard_log)
         self.train_config = train_config
         self.context_length = int(context_length)
         self.seed = require_whole("seed", seed, 0)
@@ -97,7 +85,8 @@ class OfflinePolicy(SB3Face, Persistent):
         self.reference_scores: tuple[float, float] | None = None
         self.best_return: float | None = None
         self.env_id: str | None = None
-        self._settings = as_json(settings)
+        self._settings = agent_file.as_json(settings)
+        self.tensorboard_log = tensorboard_log
         self._identity = uuid.uuid4().hex
         self._run: TrainingRun | None = None  # comes with the model
 
@@ -232,13 +221,25 @@ class OfflinePolicy(SB3Face, Persistent):
             self.reference_scores = reference_scores(dataset)
             self.env_id = env_id
             self.model = self._new_model(trajectories)
-            self._run = self._new_run()
-        elif not may_be_same(self.env_id, env_id):
-            warn_of_another_environment(env_id, self.env_id)
-            self.env_id = self.reference_scores = None
+            run = self._new_run()
+        else:
+            run = self._run
+            if not may_name_same_env(self.env_id, env_id):
+                self._forget_environment(env_id)
+        taken_up = run.take_up(trajectories)
+        self._run = run  # last: a policy whose first training cannot begin is none that is fitted
         best_here = float(trajectories.episode_returns.max())
         self.best_return = best_here if self.best_return is None else max(best_here, self.best_return)
-        return self._run.take_up(trajectories)
+        return taken_up
+
+    def _forget_environment(self, another: str | None) -> None:
+        warnings.warn(
+            f"The dataset comes from {another}, but this policy was fitted to data of {self.env_id}; "
+            "name the environment and the reference scores in every evaluation from now on.",
+            DatasetWarning,
+            stacklevel=4,
+        )
+        self.env_id = self.reference_scores = None
 
     def _new_model(self, trajectories: Trajectories) -> ActionModel:
         model = self._build(self._own_config(int(trajectories.episode_lengths.max())), self._seeds()[0])
@@ -272,29 +273,27 @@ class OfflinePolicy(SB3Face, Persistent):
             "env_id": self.env_id,
             "tensorboard_run": self._tensorboard_run,
         }
-        boxes = box_to_tensors("observation_space", self.observation_space)
-        boxes |= box_to_tensors("action_space", self.action_space)
+        boxes = agent_file.box_to_tensors("observation_space", self.observation_space)
+        boxes |= agent_file.box_to_tensors("action_space", self.action_space)
         return content, run.tensors | boxes
 
     def _restore(self, content: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Become the policy that ``_dump`` described."""
-        self.observation_space = box_from_tensors("observation_space", tensors)
-        self.action_space = box_from_tensors("action_space", tensors)
+        self.observation_space = agent_file.box_from_tensors("observation_space", tensors)
+        self.action_space = agent_file.box_from_tensors("action_space", tensors)
         check_spaces(self.observation_space, self.action_space)
-        self.reference_scores = read_scores(content["reference_scores"])
-        self.best_return = read_number(content["best_return"])
-        self.env_id = read_env_id(content["env_id"])
-        self._tensorboard_run = read_run_name(content.get("tensorboard_run"))  # younger than the format
+        self.reference_scores = agent_file.read_scores(content["reference_scores"])
+        self.best_return = agent_file.read_number(content["best_return"])
+        self.env_id = agent_file.read_env_id(content["env_id"])
+        self._tensorboard_run = agent_file.read_run_name(
+            content.get("tensorboard_run")
+        )  # younger than the format
         config = self.config_type(**content["model_config"])
         if config != self._own_config(getattr(config, "max_timestep", 1)):
             raise CheckpointError(f"The settings and the spaces ask for another model than {config}.")
         model = self._build(config, seed=None).eval()
-        fill(model, below("model.", tensors))
+        agent_file.fill(model, agent_file.below("model.", tensors))
         saved = SavedRun(content["num_timesteps"], content["sampler"], tensors)
         saved.check(model)
         self.model = model.to(resolve_device(self.device))
         self._run = self._new_run(saved)
-
-    def _require_fit(self, verb: str) -> None:
-        if not self.is_fitted:
-            raise NotFittedError(f"This {type(self).__name__} cannot {verb} yet: call fit(dataset) first.")

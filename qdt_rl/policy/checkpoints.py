@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
-from qdt_rl.config import is_whole, require
+from qdt_rl.config import require_whole
 from qdt_rl.errors import ConfigError
 from qdt_rl.files import remove_leftovers
 
@@ -38,11 +38,9 @@ class Checkpoints(BaseCallback):
 
     def __init__(self, folder: str | Path, save_freq: int = 1000, n_kept: int = 3) -> None:
         super().__init__()
-        require(is_whole(save_freq, 1), "save_freq", "a whole number of at least 1", save_freq)
-        require(is_whole(n_kept, 1), "n_kept", "a whole number of at least 1", n_kept)
         self.folder = Path(folder)
-        self.save_freq = save_freq
-        self.n_kept = n_kept
+        self.save_freq = require_whole("save_freq", save_freq, 1)
+        self.n_kept = require_whole("n_kept", n_kept, 1)
         self._losses: list[float] = []
         self._is_interrupted = False
         self._is_watching = False

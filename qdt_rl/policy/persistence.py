@@ -8,8 +8,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from qdt_rl.errors import CheckpointError
-from qdt_rl.policy.checkpoint import agent_path, read_agent, write_agent
+from qdt_rl.errors import CheckpointError, NotFittedError
+from qdt_rl.policy.agent_file import agent_path, read_agent, write_agent
 from qdt_rl.training import require_device
 
 
@@ -25,9 +25,10 @@ class Persistent(ABC):
     def is_fitted(self) -> bool:
         """Whether there is a model yet."""
 
-    @abstractmethod
     def _require_fit(self, verb: str) -> None:
         """Raise NotFittedError before ``fit``."""
+        if not self.is_fitted:
+            raise NotFittedError(f"This {type(self).__name__} cannot {verb} yet: call fit(dataset) first.")
 
     @abstractmethod
     def _dump(self) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -78,6 +78,8 @@ class TrainingRun:
         sampler = WindowSampler(
             trajectories, self._context_length, self._config.batch_size, self._window_seed
         )
+        if self._live is not None and not self._live[0].trains(self._model):  # someone put others in place
+            self._saved, self._live = self.dump(), None
         if self._live is not None:
             trainer, previous = self._live
             sampler.state = previous.state

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from importlib.util import find_spec
+from os import PathLike, fspath
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from gymnasium import spaces
 
+from qdt_rl.config import require
 from qdt_rl.errors import InputError, MissingExtraError
 from qdt_rl.model.base import ActionModel
 from qdt_rl.training import Update
@@ -25,18 +27,30 @@ class SB3Face(ABC):
 
     Args:
         verbose: 1 prints the log to standard output.
-        tensorboard_log: A folder for TensorBoard's logs, or None.
     """
 
     model: ActionModel
     observation_space: spaces.Box
     action_space: spaces.Box
+    _settings: dict[str, Any]
 
-    def __init__(self, verbose: int, tensorboard_log: str | None) -> None:
+    def __init__(self, verbose: int) -> None:
         self.verbose = verbose
-        self.tensorboard_log = tensorboard_log
         self._logger: Logger | None = None
         self._tensorboard_run: str | None = None
+
+    @property
+    def tensorboard_log(self) -> str | None:
+        """The folder of TensorBoard's logs, or None; ``save`` keeps it, and the next log heeds a change."""
+        folder: str | None = self._settings["tensorboard_log"]
+        return folder
+
+    @tensorboard_log.setter
+    def tensorboard_log(self, folder: str | PathLike[str] | None) -> None:
+        is_place = folder is None or isinstance(folder, str | PathLike)
+        require(is_place, "tensorboard_log", "a folder or None", folder)
+        self._settings["tensorboard_log"] = None if folder is None else fspath(folder)
+        self._logger = self._tensorboard_run = None
 
     @property
     @abstractmethod
@@ -125,12 +139,14 @@ class SB3Face(ABC):
             InputError: If a name is missing or unknown, or a shape does not fit; nothing is loaded then.
         """
         self._require_fit("take parameters")
-        if set(parameters) != {"policy"}:
-            raise InputError(f"Expected parameters of 'policy' alone, but got those of {sorted(parameters)}.")
+        given: Any = parameters
+        names = list(given) if isinstance(given, dict) else type(given).__name__
+        if names != ["policy"]:
+            raise InputError(f"Expected a dict with 'policy' alone, but got {names}.")
         before = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         try:
             _, unknown = self.model.load_state_dict(parameters["policy"], strict=exact_match)
-        except RuntimeError as error:
+        except (RuntimeError, TypeError) as error:
             self.model.load_state_dict(before)
             raise InputError(f"These parameters do not fit the model: {error}") from error
         if unknown:

@@ -17,7 +17,8 @@ from minari.dataset._storages.hdf5_storage import HDF5Storage
 
 from qdt_envs.controllers import EXPERT, MEDIUM
 from qdt_envs.reference_scores import REFERENCE_SCORES
-from qdt_rl.data.generation import DATASET_IDS, QUALITIES, generate_dataset
+from qdt_rl.data.behaviour import QUALITIES
+from qdt_rl.data.generation import DATASET_IDS, generate_dataset
 from qdt_rl.data.minari_reader import read_trajectories, reference_scores
 from qdt_rl.data.summary import summarise_dataset
 from qdt_rl.errors import ConfigError, DatasetError

@@ -102,7 +102,7 @@ def test_a_dataset_is_loaded_by_its_id_without_an_environment(
     made = make_dataset([make_episode(0, 3)])
     loaded = load_dataset("test/known-v0")
     assert loaded.env_spec is None
-    assert read_trajectories(loaded).n_steps == 3
+    assert read_trajectories(loaded).n_steps == read_trajectories("test/known-v0").n_steps == 3
     assert load_dataset(made) is made
 
 
@@ -242,6 +242,7 @@ VECTOR = Box(-1, 1, (3,))
             Discrete(5),
             r"Actions must come from a one-dimensional Box space, but come from Discrete\(5\)",
         ),
+        (Box(0, 1, (3,), np.bool_), VECTOR, "Observations must be numbers, but come from Box.*Dtype"),
         (VECTOR, Box(-1, 1, (2, 3)), "Actions must come from a one-dimensional Box"),
         (VECTOR, Box(-1, np.inf, (3,)), "Actions must be bounded floating-point numbers, .*inf"),
         (VECTOR, Box(0, 5, (3,), np.int64), "Actions must be bounded floating-point numbers, .*int64"),

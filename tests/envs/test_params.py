@@ -15,10 +15,18 @@ BAD_VALUES = [
     ("noise_std", True, "noise_std must be a number from 0 to 1000, but True was given"),
     ("dt", 0.0, "dt must be a number above 0, at most 1, but 0.0 was given"),
     ("dt", 1.5, "dt must be a number above 0, at most 1, but 1.5 was given"),
-    ("command_period", 0, "command_period must be a whole number of at least 1, but 0 was given"),
-    ("command_period", 2.5, "command_period must be a whole number of at least 1, but 2.5 was given"),
-    ("reward_delay", False, "reward_delay must be a whole number of at least 1, but False was given"),
-    ("reward_delay", 10**30, "reward_delay must be a whole number of at least 1"),
+    ("command_period", 0, "must be a whole number from 1 to 1,000,000,000, but 0 was given"),
+    (
+        "command_period",
+        2.5,
+        "must be a whole number from 1 to 1,000,000,000, but 2.5 was given",
+    ),
+    (
+        "reward_delay",
+        False,
+        "must be a whole number from 1 to 1,000,000,000, but False was given",
+    ),
+    ("reward_delay", 10**30, "reward_delay must be a whole number from 1 to 1,000,000,000"),
     ("hidden_polarity", 1, "hidden_polarity must be True or False, but 1 was given"),
     (
         "stifness",

@@ -131,7 +131,7 @@ def test_rows_without_a_seed_differ():
     assert len(set(envs.np_random_seed)) == 5
 
 
-@pytest.mark.parametrize("seed", [[1, 2], "abc", [1.5, 2, 3], 2.0])
+@pytest.mark.parametrize("seed", [[1, 2], "abc", [1.5, 2, 3], 2.0, np.array(3)])
 def test_seeds_that_do_not_fit_the_rows_are_refused(seed):
     envs = gymnasium.make_vec(ENV_ID, num_envs=3)
     with pytest.raises(EnvArgumentError, match="or a list with one of these for each of the 3 rows, but"):
@@ -178,7 +178,7 @@ def test_rows_that_have_ended_must_be_reset_where_autoreset_is_disabled():
 def test_the_step_of_an_autoreset_pays_nothing_and_ignores_its_action():
     envs = gymnasium.make_vec(ENV_ID, num_envs=2, max_episode_steps=3)
     results = []
-    for value in (-1.0, 1.0):
+    for value in (-1.0, 1.0, np.nan):
         envs.reset(seed=0)
         for _ in range(3):
             envs.step(np.zeros((2, 3)))
@@ -206,10 +206,10 @@ def test_gymnasiums_episode_statistics_see_every_step_once(mode):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_envs": 0}, "num_envs must be a whole number of at least 1, but 0 was given"),
+        ({"num_envs": 0}, "num_envs must be a whole number from 1 to 1,000,000,000, but 0 was given"),
         (
             {"max_episode_steps": -1},
-            "max_episode_steps must be a whole number of at least 1, but -1 was given",
+            "max_episode_steps must be a whole number from 1 to 1,000,000,000, but -1 was given",
         ),
         (
             {"autoreset_mode": "never"},

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qdt_rl.baselines.reference import RandomPolicy
-from qdt_rl.config import may_be_same
+from qdt_rl.env_ids import may_name_same_env
 from qdt_rl.errors import ConfigError, InputError, MissingExtraError, TargetReturnWarning
 from qdt_rl.evaluation.environments import may_be_env_of, vector_env
 from qdt_rl.evaluation.rollout import evaluate
@@ -305,10 +305,14 @@ def test_an_environment_that_lacks_a_package(tally_policy):
         ("A-v0", "B-v0", False),
         ("module:A-v0", "module:B-v0", False),
         (None, "A-v0", True),
+        ("A", "A-v0", True),  # Gymnasium makes the latest version
+        ("module:A", "A-v1", True),
+        ("A", "B-v0", False),
+        ("A-v1", "A-v0", False),
     ],
 )
-def test_a_module_before_a_colon_is_not_part_of_an_id(first, second, expected):
-    assert may_be_same(first, second) is may_be_same(second, first) is expected
+def test_ids_are_one_but_for_a_module_before_a_colon_and_a_version_left_out(first, second, expected):
+    assert may_name_same_env(first, second) is may_name_same_env(second, first) is expected
 
 
 @pytest.mark.parametrize(
@@ -368,6 +372,18 @@ def test_a_shorter_horizon_is_neither_scored_nor_warned_of():
     policy.best_return, policy.is_return_conditioned = 1.0, True
     result = evaluate(policy, gym.make(SYNTHETIC, max_episode_steps=3), 2.0, 1)
     assert result.normalized_scores is None
+
+
+def test_the_workers_of_a_vector_env_are_not_asked_what_they_cannot_pickle():
+    """A worker whose answer cannot be pickled ends, and the environment with it."""
+    policy = RandomPolicy(gym.make(SYNTHETIC).action_space)
+    policy.reference_scores, policy.env_id = (0.0, 100.0), SYNTHETIC
+
+    def make():
+        return gym.wrappers.TransformReward(gym.make(SYNTHETIC, max_episode_steps=2), lambda reward: 0.0)
+
+    with closing(AsyncVectorEnv([make] * 2)) as env:
+        assert evaluate(policy, env, 0.0, 2).returns.tolist() == [0.0, 0.0]
 
 
 def test_an_environment_without_a_spec_or_a_registration_may_be_any(lottery):

@@ -105,7 +105,7 @@ def test_equal_values_leave_no_doubt_and_one_value_says_nothing(statistic):
     assert np.isnan(bootstrap_interval([2.5], statistic)).all()
 
 
-@pytest.mark.parametrize("values", [[], [1.0, np.nan], [np.inf]])
+@pytest.mark.parametrize("values", [[], [1.0, np.nan], [np.inf], ["a"], [[1.0], [2.0, 3.0]]])
 def test_values_must_be_finite(values):
     for estimate in (interquartile_mean, bootstrap_interval):
         with pytest.raises(
@@ -121,6 +121,8 @@ def test_values_must_be_finite(values):
         ({"statistic": "median"}, r"statistic must be one of \['iqm', 'mean'\], but 'median' was given"),
         ({"confidence": 95}, r"confidence must be in \(0, 1\), but 95 was given"),
         ({"confidence": 0.0}, r"confidence must be in \(0, 1\), but 0\.0 was given"),
+        ({"confidence": "0.9"}, r"confidence must be in \(0, 1\), but '0\.9' was given"),
+        ({"seed": -1}, "seed must be a whole number of at least 0, but -1 was given"),
         ({"confidence": 1.0}, r"confidence must be in \(0, 1\), but 1\.0 was given"),
     ],
 )

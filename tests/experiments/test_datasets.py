@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box
 
-from qdt_rl.data.generation import DATASET_IDS, generate_dataset
+from qdt_rl.data.generation import DATASET_IDS, generate_dataset, generation_seed
 from qdt_rl.data.minari_reader import load_dataset
 from qdt_rl.data.summary import DatasetSummary
 from qdt_rl.errors import DatasetError
-from qdt_rl.experiments.datasets import generation_seed, known_datasets, summary_rows
+from qdt_rl.experiments.datasets import known_datasets, summary_rows
 
 
 @pytest.fixture

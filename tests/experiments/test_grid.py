@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from qdt_envs.reference_scores import REFERENCE_SCORES
 from qdt_rl.data.generation import generate_dataset
 from qdt_rl.data.minari_reader import load_dataset, read_trajectories
-from qdt_rl.errors import CheckpointError, ConfigError, MissingExtraError
+from qdt_rl.errors import ConfigError, MissingExtraError, RecordError
 from qdt_rl.evaluation.result import EvaluationResult
 from qdt_rl.experiments.cells import Cell, run_cell
 from qdt_rl.experiments.controls import make_agent_or_control
@@ -193,10 +193,10 @@ def test_damaged_records_are_named(tmp_path):
     path.write_bytes(
         gzip.compress(b'{"key": "{}", "failed": null}\n{"key": \n{"key": "{}", "failed": null}\n')
     )
-    with pytest.raises(CheckpointError, match=r"records\.jsonl\.gz, line 2 is no record of an experiment"):
+    with pytest.raises(RecordError, match=r"records\.jsonl\.gz, line 2 is no record of an experiment"):
         read_records(path)
     path.write_text("no gzip at all")
-    with pytest.raises(CheckpointError, match="damaged at byte 0"):
+    with pytest.raises(RecordError, match="damaged at byte 0"):
         read_records(path)
 
 

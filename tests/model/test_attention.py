@@ -139,13 +139,6 @@ def test_folded_projection_is_a_plain_linear_layer_that_computes_the_same():
     assert folded.bias.data_ptr() != layer.bias.data_ptr()
 
 
-def test_gradients_of_entangled_attention_are_right_numerically():
-    layer = attention(EntangledLinear(D_MODEL, 0.3))
-    tokens = torch.randn(1, 4, D_MODEL, dtype=torch.float64, requires_grad=True)
-    weight = layer.output.entanglement_weight
-    assert torch.autograd.gradcheck(lambda tokens, _: layer(tokens), (tokens, weight))
-
-
 @pytest.mark.parametrize("read_out", [slice(None), slice(1, None, 3)])
 def test_attention_in_bfloat16_equals_float32_to_its_rounding(read_out):
     """On a CPU bfloat16 goes another way; 2⁻⁸ is its rounding."""

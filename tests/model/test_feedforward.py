@@ -87,9 +87,3 @@ def test_fold_gives_a_plain_feedforward_of_all_hidden_units():
         for parameter in folded.parameters():
             parameter.zero_()
     assert torch.equal(layer(x), before)  # the source has weights of its own
-
-
-def test_gradients_of_interference_are_right_numerically():
-    layer = feedforward()
-    x = torch.randn(2, D_MODEL, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x, _: layer(x), (x, layer.interference_logits))

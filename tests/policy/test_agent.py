@@ -3,7 +3,6 @@ import csv
 import itertools
 import pickle
 import sys
-import threading
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ import torch
 from stable_baselines3.common.logger import configure
 
 from qdt_rl.baselines.behavior_cloning import BehaviorCloning
+from qdt_rl.data.minari_reader import read_trajectories
 from qdt_rl.errors import (
     CheckpointError,
     ConfigError,
@@ -156,9 +156,11 @@ def test_the_dataset_says_what_scores_mean(fitted):
     assert fitted.reference_scores == (-10.0, 30.0)
 
 
-def test_max_timestep_is_the_longest_episode_but_at_least_a_thousand(fitted, dataset):
+def test_max_timestep_is_the_longest_episode_but_at_least_a_thousand(fitted, linear_control):
     assert fitted.model.config.max_timestep == 1000
-    assert new_policy(variant="dt").fit(dataset, 1).model.config.attention == "standard"
+    longest = int(read_trajectories(linear_control).episode_lengths.max())
+    assert longest > 1000
+    assert new_policy().fit(linear_control, 0).model.config.max_timestep == longest
 
 
 def test_acting_does_not_change_the_state_and_calls_are_pure(fitted):
@@ -218,21 +220,6 @@ def test_a_dict_observation_carries_its_target(fitted):
     for return_to_go in (np.array([3.0, 4.0]), np.array([[3.0], [4.0]])):
         carried, _ = fitted.predict({"observation": observation, "return_to_go": return_to_go})
         np.testing.assert_array_equal(carried, plain)
-
-
-def test_many_threads_share_one_policy(fitted):
-    expected = {seed: play(fitted, seed=seed, n_rows=2) for seed in range(8)}
-    results = {}
-    threads = [
-        threading.Thread(target=lambda seed=seed: results.update({seed: play(fitted, seed=seed, n_rows=2)}))
-        for seed in expected
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for seed in expected:
-        np.testing.assert_allclose(results[seed], expected[seed], atol=1e-6)
 
 
 def test_a_loaded_policy_acts_as_the_saved_one(fitted, tmp_path):
@@ -364,21 +351,50 @@ def test_weights_set_after_loading_are_saved(fitted, dataset, tmp_path):
     np.testing.assert_array_equal(play(QDTPolicy.load(tmp_path / "after.zip")), play(other))
 
 
-def test_a_pickled_policy_goes_on_with_the_episodes_of_the_original(fitted):
-    """As when it is sent to a worker process."""
-    _, state = fitted.predict(np.zeros((2, S)), 1.0)
-    twin = pickle.loads(pickle.dumps(fitted))
-    expected, _ = fitted.predict(np.ones((2, S)), 1.0, state)
-    for kept in (state, pickle.loads(pickle.dumps(state))):
-        np.testing.assert_allclose(twin.predict(np.ones((2, S)), 1.0, kept)[0], expected, atol=1e-6)
-
-
 def test_weights_set_by_hand_are_the_ones_that_act(fitted, dataset):
     policy, other = copy.deepcopy(fitted), new_policy(seed=5).fit(dataset, 1)
     before = play(policy)
     policy.set_parameters(other.get_parameters())
     np.testing.assert_array_equal(play(policy), play(other))
     assert not np.array_equal(play(policy), before)
+
+
+def test_weights_that_are_put_in_place_of_others_are_trained_on(fitted, dataset, tmp_path):
+    """As ``load_state_dict(assign=True)`` does: the optimiser still knows those before."""
+    policy, twin = copy.deepcopy(fitted), copy.deepcopy(fitted)
+    policy.fit(dataset, 1)
+    twin.fit(dataset, 1)
+    copied = {name: tensor.clone() for name, tensor in policy.model.state_dict().items()}
+    policy.model.load_state_dict(copied, assign=True)
+    assert_same_run(policy.fit(dataset, 3), twin.fit(dataset, 3))
+    policy.model.head.action.bias = torch.nn.Parameter(torch.ones(A))
+    policy.save(tmp_path / "agent.zip")
+    np.testing.assert_array_equal(play(QDTPolicy.load(tmp_path / "agent.zip")), play(policy))
+
+
+def test_a_part_of_the_model_may_be_frozen(dataset, tmp_path):
+    policy = new_policy().fit(dataset, 0)
+    policy.model.embedding.requires_grad_(False)
+    before = {name: tensor.clone() for name, tensor in policy.model.embedding.state_dict().items()}
+    policy.fit(dataset, 3).save(tmp_path / "agent.zip")
+    loaded = QDTPolicy.load(tmp_path / "agent.zip")
+    assert_same_run(loaded, policy)
+    assert all(
+        torch.equal(tensor, before[name]) for name, tensor in loaded.model.embedding.state_dict().items()
+    )
+
+
+def test_a_first_training_that_cannot_begin_leaves_a_policy_that_is_not_fitted(dataset, monkeypatch):
+    def fail(*_):
+        raise MemoryError
+
+    policy = new_policy()
+    with monkeypatch.context() as patch:
+        patch.setattr("qdt_rl.policy.run.Trainer", fail)
+        with pytest.raises(MemoryError):
+            policy.fit(dataset, 1)
+    assert not policy.is_fitted
+    assert_same_run(policy.fit(dataset, 2), new_policy().fit(dataset, 2))
 
 
 def test_weights_that_change_their_place_in_memory_are_the_ones_that_act(fitted):
@@ -416,8 +432,11 @@ def test_parameters_that_do_not_fit_are_refused_whole(fitted, dataset):
     with pytest.raises(InputError, match=r"but it has none named head\.acton\.bias"):
         policy.set_parameters(misspelt, exact_match=False)
     np.testing.assert_array_equal(play(policy), before)
-    with pytest.raises(InputError, match=r"Expected parameters of 'policy' alone, but got those of .'actor'"):
-        policy.set_parameters({"actor": {}})
+    for given, told in (({"actor": {}}, r"\['actor'\]"), (None, "NoneType"), ([], "list")):
+        with pytest.raises(InputError, match=f"Expected a dict with 'policy' alone, but got {told}"):
+            policy.set_parameters(given)
+    with pytest.raises(InputError, match="do not fit the model"):
+        policy.set_parameters({"policy": None})
 
 
 def test_a_state_of_another_policy_or_batch_is_refused(fitted, dataset):

@@ -12,7 +12,7 @@ import pytest
 
 from qdt_rl.baselines.behavior_cloning import BehaviorCloning
 from qdt_rl.policy.agent import QDTPolicy
-from qdt_rl.policy.checkpoint import FORMAT_VERSION
+from qdt_rl.policy.agent_file import FORMAT_VERSION
 
 FOLDER = Path(__file__).parents[1] / "golden"
 CLASSES = {"qdt": QDTPolicy, "bc": BehaviorCloning}

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from qdt_rl.errors import CheckpointError
+from qdt_rl.errors import CheckpointError, ConfigError
 from qdt_rl.experiments.runs import resume_agent
 from qdt_rl.policy.agent import QDTPolicy
-from qdt_rl.policy.checkpoint import read_agent, write_agent
+from qdt_rl.policy.agent_file import read_agent, write_agent
 from qdt_rl.policy.checkpoints import Checkpoints
 
 
@@ -51,6 +51,21 @@ def test_each_run_has_a_folder_of_its_own(dataset, tmp_path):
     assert runs(tmp_path) == ["QDTPolicy_1", "QDTPolicy_2"]
     assert losses(tmp_path / "QDTPolicy_1")[0] == [1, 2, 3, 4]
     assert losses(tmp_path / "QDTPolicy_2")[0] == [1]
+
+
+def test_another_folder_for_the_log_is_kept_and_heeded(dataset, tmp_path):
+    """Whoever trains somebody else's agent names a folder of his own."""
+    policy = fit(new_policy(tmp_path / "theirs"), dataset, 1)
+    policy.tensorboard_log = tmp_path / "ours"
+    policy.save(tmp_path / "agent.zip")
+    for mine in (policy, QDTPolicy.load(tmp_path / "agent.zip")):
+        assert mine.tensorboard_log == str(tmp_path / "ours")
+        fit(mine, dataset, 1)
+    assert runs(tmp_path / "theirs") == ["QDTPolicy_1"]
+    assert losses(tmp_path / "theirs" / "QDTPolicy_1")[0] == [1]
+    assert losses(tmp_path / "ours" / "QDTPolicy_1")[0] == [2]
+    with pytest.raises(ConfigError, match="tensorboard_log must be a folder or None, but 3 was given"):
+        policy.tensorboard_log = 3
 
 
 @pytest.mark.parametrize("between", ["loading", "copying"])

@@ -61,14 +61,14 @@ def _row(name: str, group: Group, own: Group, dt: Group, outcomes: Outcomes) -> 
     is_whole = len(beside_dt) == len(group)
     judged = (outcomes.scores(runs, seeds) for runs in (group, own, dt, plain))
     verdict = _verdict(*judged) if is_whole else "open"
-    of_dt = outcomes.returns(dt, beside_dt)
+    difference = outcomes.returns(group, beside_dt) - outcomes.returns(dt, beside_dt)
     return [
         name,
         f"{len(seeds)} of {len(group)}",
         mean_and_interval(returns),
         mean_and_interval(returns - outcomes.returns(own, seeds), signed=True),
-        mean_and_interval(of_dt),
-        mean_and_interval(outcomes.returns(group, beside_dt) - of_dt, signed=True),
+        mean_and_interval(outcomes.returns(dt, outcomes.finished(dt))),
+        mean_and_interval(difference, signed=True),
         mean_and_interval(outcomes.kept(group, own, seeds)),
         verdict + (f", {n_diverged} diverged" if n_diverged else ""),
     ]

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from qdt_rl.evaluation.statistics import student_interval, widest_interval
-from qdt_rl.experiments.grids import DELAYED, QUALITIES, REPLAY
+from qdt_rl.experiments.grids import DELAYED, QUALITY_DATASETS, REPLAY
 from qdt_rl.experiments.reports.page import table, with_interval
 from qdt_rl.experiments.reports.tasks import SYNERGY, Contrast, Task, Values
 
@@ -118,7 +118,7 @@ def claims_text(tasks: Sequence[Task]) -> str:
         tasks: The ablation's; of a grid that lacks one that a claim is about, nothing is said.
     """
     by_name = {task.name: task for task in tasks}
-    if not by_name.keys() >= {DELAYED[50], *QUALITIES}:
+    if not by_name.keys() >= {DELAYED[50], *QUALITY_DATASETS}:
         return ""
     lines = [
         *(_on_replay(by_name[REPLAY], claim) for claim in _CLAIMS),
@@ -168,11 +168,11 @@ def _slower(tasks: Iterable[Task]) -> Iterator[Sequence[str]]:
 
 def _across_qualities(by_name: Mapping[str, Task]) -> Sequence[str]:
     """Compare QDT and DT by the mean over the qualities of the data, of seeds that have been run with all."""
-    found = [by_name[name] for name in QUALITIES]
+    found = [by_name[name] for name in QUALITY_DATASETS]
     run = [task.seeds(*_GAIN) for task in found]
     shared = sorted(set.intersection(*map(set, run)))
     mean = np.mean([task.points(_GAIN, seeds=shared) for task in found], axis=0)
-    n = len(QUALITIES)
+    n = len(QUALITY_DATASETS)
     return (
         "QDT generalises better across data quality",
         "no figure",

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from qdt_rl.experiments.cells import ONLINE as ONLINE_AGENTS
-from qdt_rl.experiments.cells import Cell
+from qdt_rl.evaluation.result import normalized_scores
+from qdt_rl.experiments.cells import ONLINE_AGENTS, Cell
 from qdt_rl.experiments.reports.outcomes import Group, Outcomes, by_seed, in_ablation
 from qdt_rl.experiments.reports.page import Page, mean_and_interval, table
 from qdt_rl.experiments.reports.panels import Rows
@@ -32,9 +32,9 @@ def online_rows(online: Sequence[Cell], task: Task) -> Iterator[Beside]:
 
 def bounds(references: tuple[float, float]) -> Iterator[Beside]:
     """Yield the rows of random actions, of the expert, and of the bound."""
-    low, high = references
-    for name, value in (("random actions", low), ("expert", high), ("bound", BOUND)):
-        yield name, "–", f"{value:.0f}", f"{100 * (value - low) / (high - low):.1f}", {}
+    names, returns = ("random actions", "expert", "bound"), np.array([*references, BOUND])
+    for name, value, score in zip(names, returns, normalized_scores(returns, references), strict=True):
+        yield name, "–", f"{value:.0f}", f"{score:.1f}", {}
 
 
 def online_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:

@@ -6,7 +6,8 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import Float64
 
-from qdt_rl.errors import CheckpointError
+from qdt_rl.errors import RecordError
+from qdt_rl.evaluation.result import normalized_scores
 from qdt_rl.experiments.cells import Cell
 from qdt_rl.experiments.grids import ablation_cell
 from qdt_rl.model.variants import VARIANTS
@@ -92,10 +93,7 @@ class Outcomes:
 
     def scores(self, group: Group, seeds: Sequence[int]) -> Array:
         """Return the score of each seed at the end: 0 for random actions, 100 for the expert."""
-        references = [self.record(group[seed])["reference_scores"] for seed in seeds]
-        low, high = np.array(references, dtype=float).reshape(-1, 2).T
-        scores: Array = 100 * (self.returns(group, seeds) - low) / (high - low)
-        return scores
+        return normalized_scores(self.returns(group, seeds), self.references([group]))
 
     def references(self, groups: Iterable[Group]) -> tuple[float, float]:
         """Return the returns of random actions and of the expert, which every run knows; NaN without any."""
@@ -201,7 +199,7 @@ class Outcomes:
             and (evaluation["sliding_window"] or not sliding_window)
         ]
         if not judged:
-            raise CheckpointError(f"The record of this cell has no evaluation at {moment}: {cell}")
+            raise RecordError(f"The record of this cell has no evaluation at {moment}: {cell}")
         newest = max(judged, key=lambda evaluation: evaluation["n_updates"])  # of equals the first
         returns: list[float] = newest["returns"]
         return returns

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float64
 
-from qdt_rl.evaluation.statistics import bootstrap_interval, interquartile_mean
+from qdt_rl.evaluation.statistics import bootstrap_interval, interquartile_mean, performance_profile
 from qdt_rl.experiments.figures import COLOURS, MARKERS
 from qdt_rl.experiments.reports.outcomes import Array
 
@@ -141,12 +140,6 @@ class Profiles:
         axes.set_xlabel("normalised score τ (0 random, 100 expert)")
         axes.set_ylabel("share of seeds above τ")
         _finish(axes, self.title, "agent (IQM)")
-
-
-def performance_profile(scores: Array, thresholds: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
-    """Return the share of runs whose score exceeds each threshold (rliable)."""
-    shares: Float64[np.ndarray, " n"] = (scores > thresholds[:, None]).mean(axis=1)
-    return shares
 
 
 def _finish(axes: "Axes", title: str, legend_title: str | None = None) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from markdown_it import MarkdownIt
 
-from qdt_rl.errors import CheckpointError
+from qdt_rl.errors import RecordError
 from qdt_rl.experiments.cells import Cell
 from qdt_rl.experiments.figures import plot_panels
 from qdt_rl.experiments.grids import find_grid
@@ -70,14 +70,14 @@ def write_report(name: str, folder: Path) -> list[Path]:
         The files written.
 
     Raises:
-        CheckpointError: If there are no records, or too few to say anything.
+        RecordError: If there are no records, or too few to say anything.
         ConfigError: If the experiment is unknown.
     """
     cells, path = find_grid(name), records_path(folder, name)
     if not path.exists():
-        raise CheckpointError(f"There are no records at {path}; run `qdt-rl experiment run {name}` first.")
+        raise RecordError(f"There are no records at {path}; run `qdt-rl experiment run {name}` first.")
     report = REPORTS[name]
-    records = {other: _read(folder, other) for other in (name, *report.beside)}
+    records = {other: read_records(records_path(folder, other)) for other in (name, *report.beside)}
     page = report.page(cells, Outcomes([record for found in records.values() for record in found]))
     made_with = "\n".join(_provenance(other, found) for other, found in records.items() if found)
     intervals = "Intervals: 95 %, percentile bootstrap over seeds."
@@ -89,11 +89,6 @@ def write_report(name: str, folder: Path) -> list[Path]:
     write_whole(html, _html(name, text, images).encode())
     drawings = [image.with_suffix(suffix) for image in images.values() for suffix in (".svg", ".png")]
     return [markdown, *drawings, html]
-
-
-def _read(folder: Path, name: str) -> Records:
-    path = records_path(folder, name)
-    return read_records(path) if path.exists() else []
 
 
 def _draw(name: str, page: Page, folder: Path) -> dict[str, Path]:

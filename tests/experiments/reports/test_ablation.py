@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from qdt_rl.errors import CheckpointError, ConfigError
+from qdt_rl.errors import ConfigError, RecordError
 from qdt_rl.evaluation.statistics import probability_of_improvement
 from qdt_rl.experiments.cells import Cell
 from qdt_rl.experiments.grids import ABLATION, GRIDS
@@ -160,7 +160,7 @@ def test_a_report_is_written_whole_and_the_same_records_give_the_same_bytes(grid
 
 
 def test_a_report_of_nothing_and_an_unknown_experiment_are_refused(grid):
-    with pytest.raises(CheckpointError, match="There are no records at"):
+    with pytest.raises(RecordError, match="There are no records at"):
         write_report("test", grid)
     with pytest.raises(ConfigError, match=r"Unknown experiment 'other'; the experiments are test\."):
         write_report("other", grid)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from qdt_rl.errors import CheckpointError
+from qdt_rl.errors import RecordError
 from qdt_rl.experiments.cells import Cell
 from qdt_rl.experiments.grids import ABLATION, GRIDS, ablation_cell
 from qdt_rl.experiments.reports.outcomes import Moment, Outcomes, describe, learning_curve, settings_of
@@ -117,7 +117,7 @@ def test_times_of_whole_runs_of_one_precision_alone_are_compared():
 
 
 def test_a_moment_that_was_not_judged_is_refused(four):
-    with pytest.raises(CheckpointError, match="no evaluation at Moment"):
+    with pytest.raises(RecordError, match="no evaluation at Moment"):
         four.returns(GROUP, [0], Moment(100))
 
 

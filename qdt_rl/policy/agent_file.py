@@ -19,7 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from qdt_rl.config import is_env_id, is_number
+from qdt_rl.config import is_number
+from qdt_rl.env_ids import is_safe_env_id
 from qdt_rl.errors import CheckpointError, ConfigError, DivergenceError
 from qdt_rl.files import write_whole
 
@@ -30,6 +31,8 @@ the tests keep one of each; version 1 named other tensors and was never released
 """
 _JSON, _TENSORS = "agent.json", "tensors.safetensors"
 _MAX_JSON_BYTES = 2**24
+_DAMAGE = (zipfile.BadZipFile, SafetensorError, RuntimeError, EOFError, OSError, LookupError, ValueError)
+"""What reading a damaged file raises; dtypes that safetensors knows and torch does not are a LookupError."""
 _RUN_NAME = re.compile(r"\w{1,100}")
 
 
@@ -107,12 +110,12 @@ def read_agent(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
                 )
             content = json.loads(_member(archive, _JSON, _MAX_JSON_BYTES))
             tensors = load(_member(archive, _TENSORS, len(file)))
-    except (zipfile.BadZipFile, SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
+        for name in _not_finite(tensors):
+            raise CheckpointError(f"{path} is damaged: {name} holds values that are not finite.")
+    except _DAMAGE as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{foreign}, or it is damaged: {error}") from error
-    for name in _not_finite(tensors):
-        raise CheckpointError(f"{path} is damaged: {name} holds values that are not finite.")
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{foreign}: its {_JSON} does not say so.")
     if content.get("format_version") != FORMAT_VERSION:
@@ -190,7 +193,7 @@ def read_env_id(value: Any) -> str | None:
     Raises:
         CheckpointError: If it is none, or names a module: Gymnasium would import it.
     """
-    if value is None or is_env_id(value):
+    if value is None or is_safe_env_id(value):
         return cast(str | None, value)
     raise CheckpointError(f"{value!r} is no environment's id of the kind that an agent's file may name.")
 

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from qdt_rl.baselines.behavior_cloning import BehaviorCloning
 from qdt_rl.errors import CheckpointError, ConfigError, DivergenceError
 from qdt_rl.policy.agent import QDTPolicy
-from qdt_rl.policy.checkpoint import read_agent, write_agent
+from qdt_rl.policy.agent_file import read_agent, write_agent
 
 TENSORS = {"weight": torch.arange(6.0).view(2, 3), "generator": torch.arange(5, dtype=torch.uint8)}
 
@@ -179,6 +179,24 @@ def test_tensors_that_do_not_fit_are_refused(name, change, message, dataset, tmp
         QDTPolicy.load(path)
 
 
+@pytest.mark.parametrize("dtype", ["F8_E8M0", "F8_E4M3", "F4"])
+def test_dtypes_that_torch_does_not_compute_with_are_damage(dtype, dataset, tmp_path):
+    """The bytes are as many as the header says."""
+    path = tmp_path / "agent.zip"
+    QDTPolicy(policy_kwargs={"d_model": 8, "n_heads": 1}).fit(dataset, 1).save(path)
+    _, tensors = read_agent(path)
+    tensors["model.norm.bias"] = torch.zeros(8, dtype=torch.uint8)
+    content = save(tensors)
+    start = content.index(b'"model.norm.bias"')
+    at = content.index(b'"U8"', start)
+    shorter = content[:at] + f'"{dtype}"'.encode() + content[at + 4 :]
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = shorter[8 : end + len(dtype) - 2].rstrip()
+    rewrite(path, tensors__safetensors=len(header).to_bytes(8, "little") + header + content[end:])
+    with pytest.raises(CheckpointError, match=r"agent\.zip"):
+        QDTPolicy.load(path)
+
+
 def test_weights_that_are_not_finite_are_not_saved_over_good_ones(dataset, tmp_path):
     path = tmp_path / "agent.zip"
     policy = QDTPolicy(policy_kwargs={"d_model": 8, "n_heads": 1}, learning_rate=1e39, warmup_steps=0)
@@ -198,7 +216,7 @@ def test_weights_that_are_not_finite_are_refused(dataset, tmp_path, monkeypatch)
     with torch.no_grad():
         policy.model.norm.bias[3] = torch.nan
     with monkeypatch.context() as patch:
-        patch.setattr("qdt_rl.policy.checkpoint._not_finite", lambda tensors: [])
+        patch.setattr("qdt_rl.policy.agent_file._not_finite", lambda tensors: [])
         policy.save(tmp_path / "agent.zip")
     with pytest.raises(CheckpointError, match=r"model\.norm\.bias holds values that are not finite"):
         QDTPolicy.load(tmp_path / "agent.zip")
