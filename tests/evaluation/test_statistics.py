@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from qdt_rl.errors import ConfigError, InputError
 from qdt_rl.evaluation.statistics import (
@@ -11,6 +12,7 @@ from qdt_rl.evaluation.statistics import (
     interquartile_mean,
     probability_of_improvement,
     student_interval,
+    widest_interval,
 )
 from qdt_rl.experiments.reports.panels import performance_profile
 
@@ -156,3 +158,25 @@ def test_the_interval_of_an_improvement_draws_both_sides_runs_anew():
     assert improvement_interval(first, second) == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.03)
     for a, b in ((second + 9, first), (first[:1], second), (first, second[:1])):
         assert np.isnan(improvement_interval(a, b)).all()
+
+
+def test_the_widest_interval_reaches_as_far_as_the_wider_at_either_end():
+    values = np.random.default_rng(0).normal(size=(5, 8))
+    t, crossed = student_interval(values.mean(axis=1)), crossed_interval(values)
+    assert widest_interval(values) == (min(t[0], crossed[0]), max(t[1], crossed[1]))
+    assert np.isnan(widest_interval(values[:1])).all()
+    assert np.isnan(widest_interval(values[:0])).all()
+
+
+def test_probability_of_improvement_is_the_u_statistic_of_mann_and_whitney():
+    rng = np.random.default_rng(0)
+    first, second = rng.integers(0, 8, 12).astype(float), rng.integers(0, 8, 9).astype(float)
+    expected = stats.mannwhitneyu(first, second).statistic / (12 * 9)
+    assert probability_of_improvement(first, second) == pytest.approx(expected)
+
+
+def test_a_profile_counts_the_runs_above_each_threshold():
+    np.testing.assert_array_equal(
+        performance_profile(np.array([1.0, 2.0, 2.0, 5.0]), np.array([0.0, 1.0, 2.0, 5.0])),
+        [1, 0.75, 0.25, 0],
+    )

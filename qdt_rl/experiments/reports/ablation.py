@@ -41,6 +41,7 @@ Means of what every tenth of the last 500 updates recorded, in thousandths, with
 a loss, less is better: above zero, an interaction speaks against synergy. Seeds of which all agents of a line
 ran whole and at one precision.
 """
+_SPREAD, _TIME = "standard deviation over seeds", "training time over `dt`'s, median (pairs)"
 _IMPROVEMENT = "probability of improvement, seeds not paired"
 
 
@@ -110,6 +111,7 @@ def _returns(task: Task) -> str:
             *(mean_and_interval(task.outcomes.returns(group, seeds, moment)) for moment in task.moments),
             f"{scores.mean():.1f}",
             iqm_and_interval(scores, digits=1),
+            f"{task.outcomes.returns(group, seeds).std(ddof=1):.0f}" if len(seeds) > 1 else "–",
             times(task.outcomes.time_ratios(group, task.groups.get("dt", {}))),
         ]
         rows.append(row)
@@ -117,9 +119,10 @@ def _returns(task: Task) -> str:
     for name, seeds_run, mean, score, ratios in [*online_rows(ONLINE, task), *bounds(task.references)]:
         row = ["–"] * n_moments
         row[last] = mean
-        rows.append([name, seeds_run, *row, score, "–", times(ratios)])
+        rows.append([name, seeds_run, *row, score, "–", "–", times(ratios)])
     heads = [_head(moment) for moment in task.moments]
-    return table(["agent", "seeds", *heads, "score", "score, IQM", "training time"], rows)
+    header = ["agent", "seeds", *heads, "score", "score, IQM", _SPREAD, _TIME]
+    return table(header, rows)
 
 
 def _head(moment: Moment) -> str:

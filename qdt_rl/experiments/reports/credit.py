@@ -13,7 +13,17 @@ from qdt_rl.experiments.reports.panels import Curves
 _DELAY_OF = {dataset: delay for delay, dataset in DELAYED.items()}
 _WITH_CONTEXT = ("dt", "qdt", "wide-dt")
 _WITHOUT = ("bc", "bc-10%")
-_DELAYS_HEADER = ["context", "agent", "delay", "seeds", "undelayed", "delayed", "difference", "score kept, %"]
+_DELAYS_HEADER = [
+    "context",
+    "agent",
+    "delay",
+    "seeds",
+    "on one machine",
+    "undelayed",
+    "delayed",
+    "difference",
+    "score kept, %",
+]
 _CONTRASTS_HEADER = ["context", "delay", "what the delay costs", "seeds", "difference"]
 _HIDDEN_HEADER = ["agent", "context", "seeds", "return", "− `bc`", "− own, context 1", "normalised"]
 _RIVALS = ("dt", "wide-dt")
@@ -76,6 +86,7 @@ def _delay_rows(groups: Mapping[Condition, Group], outcomes: Outcomes) -> Iterat
             f"`{condition.agent}`",
             str(_delay(condition)),
             f"{len(seeds)} of {len(planned)}",
+            str(len(outcomes.alike(group, undelayed))),
             *(mean_and_interval(returns) for returns in (before, after)),
             mean_and_interval(after - before, signed=True),
             mean_and_interval(outcomes.kept(group, undelayed, seeds)),
@@ -131,17 +142,16 @@ def _difference(group: Group, other: Group, outcomes: Outcomes) -> str:
 
 
 def _delay_panels(groups: Mapping[Condition, Group], outcomes: Outcomes) -> dict[str, list[Panel]]:
-    """Draw the return against the delay, a panel a context, of all seeds that have been run."""
+    """Draw the return against the delay, a panel a context, of the seeds that all points of a line share."""
     panels: list[Panel] = []
     for context_length in sorted({condition.context_length for condition in groups}):
-        lines: dict[str, dict[float, Array]] = {
-            agent: {
-                delay: outcomes.returns(group, outcomes.finished(group))
+        lines: dict[str, dict[float, Array]] = {}
+        for agent in _WITH_CONTEXT:
+            by_delay: dict[float, Group] = {
+                delay: groups.get(Condition(dataset, context_length, agent), {})
                 for delay, dataset in DELAYED.items()
-                if outcomes.finished(group := groups.get(Condition(dataset, context_length, agent), {}))
             }
-            for agent in _WITH_CONTEXT
-        }
+            lines[agent] = _of_shared_seeds(by_delay, outcomes)
         lines = {agent: line for agent, line in lines.items() if line}
         title = f"context of {context_length}"
         if lines:
@@ -150,15 +160,24 @@ def _delay_panels(groups: Mapping[Condition, Group], outcomes: Outcomes) -> dict
 
 
 def _hidden_panel(groups: Mapping[Condition, Group], outcomes: Outcomes) -> dict[str, list[Panel]]:
-    """Draw the return against the context, and what agents without one reach."""
-    lines: dict[str, dict[float, Array]] = {}
+    """Draw the return against the context, and what agents without one reach, of seeds as for delays."""
+    by_agent: dict[str, dict[float, Group]] = {}
     for condition, group in sorted(groups.items()):
-        if condition.dataset == HIDDEN and (seeds := outcomes.finished(group)):
-            returns = outcomes.returns(group, seeds)
-            lines.setdefault(condition.agent, {})[condition.context_length] = returns
+        if condition.dataset == HIDDEN:
+            by_agent.setdefault(condition.agent, {})[condition.context_length] = group
+    drawn = {agent: _of_shared_seeds(by_context, outcomes) for agent, by_context in by_agent.items()}
+    lines = {agent: line for agent, line in drawn.items() if line}
     levels = {agent: lines.pop(agent)[1].mean() for agent in _WITHOUT if agent in lines}
     panel = Curves("hidden polarity", "context, timesteps", "return at the end", lines, levels=levels)
     return {"hidden": [panel]} if lines else {}
+
+
+def _of_shared_seeds(by_x: Mapping[float, Group], outcomes: Outcomes) -> dict[float, Array]:
+    """Return the returns by what varies, of the seeds that all groups share which have been run."""
+    seeds = outcomes.shared(*by_x.values())
+    return {
+        x: outcomes.returns(group, seeds) for x, group in by_x.items() if seeds and outcomes.finished(group)
+    }
 
 
 def _context(condition: Condition) -> str:

@@ -15,15 +15,16 @@ from qdt_rl.experiments.reports.outcomes import (
     moments_of,
 )
 from qdt_rl.experiments.reports.page import Page, mean_and_interval, table
-from qdt_rl.experiments.reports.panels import Curves
+from qdt_rl.experiments.reports.panels import LOSS, Curves
 
 FOLDED = "wide-dt+folded-start"
 _PAIRS = (("qdt", FOLDED), ("qdt", "wide-dt"), (FOLDED, "wide-dt"))
 _INTRODUCTION = """\
 `wide-dt+folded-start` starts as the same function as the `qdt` of its seed, and sees the same windows and
 dropout masks; `wide-dt` starts from weights of its own. So `qdt` less the first is the parameterisation's
-doing, and the first less the second the initial weights'. Losses are means over the last 500 updates, in
-thousandths.
+doing, or that of rounding, which sets the two apart from the first update on, and the first less the second
+the initial weights'. Losses are means over the last 500 updates, in thousandths, of seeds that ran whole and
+at one precision. Each line takes the seeds that its agents share.
 """
 
 
@@ -32,56 +33,63 @@ def folded_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
     (group,) = by_seed(cells, lambda cell: cell.variant).values()
     groups: dict[str, Group] = {"qdt": in_ablation(group, "qdt"), FOLDED: group}
     groups["wide-dt"] = in_ablation(group, "wide-dt")
-    seeds = outcomes.finished(*groups.values())
     shortfall = outcomes.shortfall(cell for members in groups.values() for cell in members.values())
-    text = f"{_INTRODUCTION}\n{shortfall}\n**{len(seeds)} of {len(group)} seeds have been run.**\n"
-    if not seeds:
+    run = {agent: members for agent, members in groups.items() if outcomes.finished(members)}
+    text = f"{_INTRODUCTION}\n{shortfall}\n"
+    if FOLDED not in run:
         return Page(text)
-    text += f"\n{_table(groups, seeds, outcomes)}\n{_same_start(groups, seeds, outcomes)}"
+    text += f"{_table(run, outcomes)}\n{_same_start(run, outcomes)}"
+    shared = outcomes.shared(*run.values())
     dataset = cells[0].dataset
-    curves = {agent: learning_curve(members, outcomes, seeds) for agent, members in groups.items()}
-    losses = {agent: outcomes.trace(members, seeds, "loss") for agent, members in groups.items()}
+    curves = {agent: learning_curve(members, outcomes, shared) for agent, members in run.items()}
+    losses = {agent: outcomes.trace(members, shared, "loss") for agent, members in run.items()}
     panels = [
         Curves(dataset, "updates", "return", curves, log_x=True),
-        Curves(dataset, "updates", "loss, mean of 100 updates", losses, log_y=True, as_band=True),
+        Curves(dataset, "updates", LOSS, losses, log_y=True, as_band=True),
     ]
-    return Page(text, {"curves": panels})
+    return Page(text, {"curves": panels} if shared else {})
 
 
-def _table(groups: Mapping[str, Group], seeds: Sequence[int], outcomes: Outcomes) -> str:
-    (cell, *_) = groups[FOLDED].values()
+def _table(run: Mapping[str, Group], outcomes: Outcomes) -> str:
+    (cell, *_) = run[FOLDED].values()
     moments = moments_of(cell)
     heads = [f"{moment.n_updates:,} updates" for moment in moments]
-    rows = list(_rows(groups, seeds, moments, outcomes))
-    return table(["agent", *heads, "loss at the end"], rows)
+    rows = list(_rows(run, moments, outcomes))
+    return table(["agent", "seeds", *heads, "loss at the end", "seeds"], rows)
 
 
-def _rows(
-    groups: Mapping[str, Group], seeds: Sequence[int], moments: Sequence[Moment], outcomes: Outcomes
-) -> Iterator[list[str]]:
-    returns = {
-        agent: [outcomes.returns(group, seeds, moment) for moment in moments]
-        for agent, group in groups.items()
-    }
-    whole = outcomes.whole(*groups.values())
-    losses = {agent: 1000 * outcomes.late(group, whole, "loss") for agent, group in groups.items()}
-    for agent in groups:
-        means = [mean_and_interval(values) for values in returns[agent]]
-        yield [f"`{agent}`", *means, mean_and_interval(losses[agent], digits=2)]
+def _rows(run: Mapping[str, Group], moments: Sequence[Moment], outcomes: Outcomes) -> Iterator[list[str]]:
+    for agent, group in run.items():
+        seeds, whole = outcomes.finished(group), outcomes.whole(group)
+        means = [mean_and_interval(outcomes.returns(group, seeds, moment)) for moment in moments]
+        loss = mean_and_interval(1000 * outcomes.late(group, whole, "loss"), digits=2)
+        yield [f"`{agent}`", str(len(seeds)), *means, loss, str(len(whole))]
     for first, second in _PAIRS:
-        pairs = zip(returns[first], returns[second], strict=True)
-        differences = [mean_and_interval(a - b, signed=True) for a, b in pairs]
-        loss = mean_and_interval(losses[first] - losses[second], signed=True, digits=2)
-        yield [f"`{first}` − `{second}`", *differences, loss]
+        if not {first, second} <= run.keys():
+            continue
+        pair = run[first], run[second]
+        seeds, whole = outcomes.finished(*pair), outcomes.whole(*pair)
+        gaps = [
+            mean_and_interval(np.subtract(*(outcomes.returns(group, seeds, moment) for group in pair)), True)
+            for moment in moments
+        ]
+        losses = np.subtract(*(1000 * outcomes.late(group, whole, "loss") for group in pair))
+        loss = mean_and_interval(losses, signed=True, digits=2)
+        yield [f"`{first}` − `{second}`", str(len(seeds)), *gaps, loss, str(len(whole))]
 
 
-def _same_start(groups: Mapping[str, Group], seeds: Sequence[int], outcomes: Outcomes) -> str:
-    """Say how far the losses of the first update, before it, are apart: that both are one function there."""
-    first = {
-        agent: np.array([outcomes.record(groups[agent][seed])["loss"][0] for seed in seeds])
-        for agent in ("qdt", FOLDED)
-    }
-    apart = np.abs(first["qdt"] - first[FOLDED]).max() / np.abs(first["qdt"]).min()
-    return (
-        f"At the first update the losses of `qdt` and `{FOLDED}` differ by at most {apart:.1e} of the loss.\n"
-    )
+def _same_start(run: Mapping[str, Group], outcomes: Outcomes) -> str:
+    """Say how far from QDT's the losses before the first update are: of one function they are the same."""
+    told = []
+    for agent in (FOLDED, "wide-dt"):
+        pair = run.get("qdt", {}), run.get(agent, {})
+        seeds = outcomes.whole(*pair)
+        if seeds:
+            first, other = (
+                np.array([outcomes.record(group[seed])["loss"][0] for seed in seeds]) for group in pair
+            )
+            apart = np.abs(other / first - 1).max()
+            told.append(f"that of `{agent}` by {apart:.1e} of it ({len(seeds)} seeds)")
+    if not told:
+        return ""
+    return f"From `qdt`'s loss at the first update differs, at most, {', and '.join(told)}.\n"

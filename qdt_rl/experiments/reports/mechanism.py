@@ -18,7 +18,7 @@ the same few-dimensional input, and 1 for two channels that cancel too. Their co
 they add up; −1, they cancel; 0, neither. Weights are softmax(θ), which starts at 1/3 each; a channel's
 scale may lie in its matrices instead. Singular values are those of the output projection as it acts: W_O (I
 + α W_E) with entanglement, W_O without. Means over seeds, after {first:,} → {last:,} updates with its
-interval; weights at the end, the largest first.
+interval, and n where it is not all seeds that were measured; weights at the end, the largest first.
 """
 _HEADER = [
     "agent",
@@ -57,11 +57,17 @@ def inside(groups: Mapping[str, Group], outcomes: Outcomes) -> Page:
     of_blocks = (record["mechanism"][0]["singular_values"] for runs in found.values() for record in runs)
     n_blocks = max(map(len, of_blocks), default=0)
     measured = {agent: groups[agent] for agent, runs in found.items() if runs}
+    moments = [
+        {entry["n_updates"] for run in runs for entry in run["mechanism"]} for runs in found.values() if runs
+    ]
+    all_know = set.intersection(*moments) if moments else set()
+    first, last = min(all_know, default=0), max(all_know, default=0)
     rows = (
-        _row(agent, group, block, outcomes) for agent, group in measured.items() for block in range(n_blocks)
+        _row(agent, group, block, (first, last), outcomes)
+        for agent, group in measured.items()
+        for block in range(n_blocks)
     )
-    moments = {entry["n_updates"] for runs in found.values() for run in runs for entry in run["mechanism"]}
-    introduction = _INTRODUCTION.format(first=min(moments, default=0), last=max(moments, default=0))
+    introduction = _INTRODUCTION.format(first=first, last=last)
     return Page(f"{introduction}\n{table(_HEADER, rows)}", _figures(groups, n_blocks, outcomes))
 
 
@@ -110,22 +116,24 @@ def singular_value(block: int, index: int) -> Measure:
     return lambda entry: entry["singular_values"][block][index]
 
 
-def _row(agent: str, group: Group, block: int, outcomes: Outcomes) -> list[str]:
+def _row(agent: str, group: Group, block: int, moments: tuple[int, int], outcomes: Outcomes) -> list[str]:
+    n_measured = len(_records(group, outcomes))
     measures = (similarity(block), cosine(block), norm(block), singular_value(block, 0))
     alike, aligned, entangled, largest = (
-        _first_and_last(over_training(group, outcomes, measure)) for measure in measures
+        _first_and_last(over_training(group, outcomes, measure), moments, n_measured) for measure in measures
     )
     lines = [over_training(group, outcomes, weight(block, rank)) for rank in range(len(_RANKS))]
     weights = " / ".join(f"{list(line.values())[-1].mean():.4f}" for line in lines if line) or "–"
-    count = f"{len(_records(group, outcomes))} of {len(group)}"
+    count = f"{n_measured} of {len(group)}"
     return [f"`{agent}`", str(block + 1), count, alike, aligned, weights, entangled, largest]
 
 
-def _first_and_last(line: Mapping[float, Array]) -> str:
-    if not line:
+def _first_and_last(line: Mapping[float, Array], moments: tuple[int, int], n_measured: int) -> str:
+    if not line.keys() >= {*moments}:
         return "–"
-    first, last = [line[n_updates] for n_updates in (min(line), max(line))]
-    return f"{first.mean():.3f} → {mean_and_interval(last, digits=3)}"
+    first, last = (line[n_updates] for n_updates in moments)
+    fewer = "" if len(last) == n_measured else f", n = {len(last)}"
+    return f"{first.mean():.3f} → {mean_and_interval(last, digits=3)}{fewer}"
 
 
 def _figures(groups: Mapping[str, Group], n_blocks: int, outcomes: Outcomes) -> dict[str, Sequence[Panel]]:

@@ -38,7 +38,7 @@ def bounds(references: tuple[float, float]) -> Iterator[Beside]:
 
 
 def online_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
-    """Return the online agents' returns, beside those of offline agents of the same seeds."""
+    """Return the online agents' returns, beside those of offline agents: each row has its own seeds."""
     groups: dict[str, Group] = dict(by_seed(cells, lambda cell: cell.variant))
     groups |= {agent: in_ablation(next(iter(groups.values())), agent) for agent in _OFFLINE}
     rows, returns = [], {}
@@ -61,9 +61,18 @@ def online_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
 def _measures(group: Group, seeds: Sequence[int], outcomes: Outcomes) -> list[str]:
     if not seeds:
         return ["–", "–", "–"]
-    minutes = float(np.median(outcomes.seconds(group, seeds))) / 60
     scores = outcomes.scores(group, seeds)
-    return [mean_and_interval(outcomes.returns(group, seeds)), f"{scores.mean():.1f}", f"{minutes:.1f}"]
+    minutes = _minutes(group, seeds, outcomes)
+    return [mean_and_interval(outcomes.returns(group, seeds)), f"{scores.mean():.1f}", minutes]
+
+
+def _minutes(group: Group, seeds: Sequence[int], outcomes: Outcomes) -> str:
+    """Return the median time of training on each kind of processor."""
+    by_processor: dict[str, list[int]] = {}
+    for seed in seeds:
+        by_processor.setdefault(outcomes.record(group[seed])["processor"], []).append(seed)
+    medians = {name: np.median(outcomes.seconds(group, some)) / 60 for name, some in by_processor.items()}
+    return "; ".join(f"{minutes:.1f} ({name})" for name, minutes in medians.items())
 
 
 def _environment(dataset: str) -> str:

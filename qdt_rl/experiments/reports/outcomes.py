@@ -81,6 +81,20 @@ class Outcomes:
             and len({self.record(cell).get("precision") for cell in cells}) == 1
         ]
 
+    def alike(self, *groups: Group) -> list[int]:
+        """Return the seeds of which every group has a run, all on one kind of processor at one precision."""
+        runs = {seed: [self.record(group[seed]) for group in groups] for seed in self.finished(*groups)}
+        return [
+            seed
+            for seed, records in runs.items()
+            if len({(record["processor"], record.get("precision")) for record in records}) == 1
+        ]
+
+    def shared(self, *groups: Group) -> list[int]:
+        """Return the seeds of which every group that has been run at all has a run."""
+        run = [group for group in groups if self.finished(group)]
+        return self.finished(*run) if run else []
+
     def returns(self, group: Group, seeds: Iterable[int], moment: Moment | None = None) -> Array:
         """Return the mean return of each seed; at the end, asked for the data's best, unless stated."""
         return np.array([np.mean(self._episodes(group[seed], moment)) for seed in seeds])
@@ -115,14 +129,15 @@ class Outcomes:
     def time_ratios(self, group: Group, other: Group) -> dict[int, float]:
         """Return by seed how many times as long as the other the training took.
 
-        Only whole runs of one processor, one commit and one precision are compared.
+        Only runs that did not diverge, on one processor and from one commit, are compared.
         """
         pairs = {
-            seed: (self.record(group[seed]), self.record(other[seed])) for seed in self.whole(group, other)
+            seed: (self.record(group[seed]), self.record(other[seed])) for seed in self.finished(group, other)
         }
         return {
             seed: first["train_seconds"] / second["train_seconds"]
             for seed, (first, second) in pairs.items()
+            if not first.get("diverged") and not second.get("diverged")
             if all(first.get(name) == second.get(name) for name in ("processor", "commit"))
         }
 
@@ -166,10 +181,10 @@ class Outcomes:
             yield f"diverged: {describe(cell)}: {self.record(cell)['diverged'].partition(':')[0]}"
 
     def _mixtures(self, cells: Iterable[Cell]) -> Iterator[str]:
-        """Yield where transformers of a seed differ in precision or commit, and runs of a task in data."""
+        """Yield where transformers of a seed differ in how they were run, and runs of a task in data."""
         runs = [cell for cell in cells if self._is_run(cell)]
         models = [cell for cell in runs if cell.variant.partition("+")[0] in VARIANTS]
-        for name in ("precision", "commit"):
+        for name in ("precision", "processor", "commit"):
             yield from self._differing(name, models, lambda cell: f"{task_name(cell)}, seed {cell.seed}")
         yield from self._differing("data", runs, task_name)
 
@@ -178,10 +193,12 @@ class Outcomes:
         found: dict[str, dict[str, dict[str, None]]] = {}
         for cell in cells:
             if value := self.record(cell).get(name):
-                found.setdefault(place(cell), {}).setdefault(value, {})[f"`{cell.variant}`"] = None
+                found.setdefault(place(cell), {}).setdefault(value, {})[_agent(cell)] = None
         for where, by_value in found.items():
             if len(by_value) > 1:
-                each = "; ".join(f"{value[:12]}: {', '.join(agents)}" for value, agents in by_value.items())
+                each = "; ".join(
+                    f"{_short(value)}: {', '.join(agents)}" for value, agents in by_value.items()
+                )
                 yield f"**different {name}**: {where}: {each}"
 
     def _is_run(self, cell: Cell) -> bool:
@@ -248,5 +265,14 @@ def task_name(cell: Cell) -> str:
 
 def describe(cell: Cell) -> str:
     """Return a cell's agent, settings, task and seed, for people to read."""
+    return ", ".join([_agent(cell), task_name(cell), f"seed {cell.seed}"])
+
+
+def _agent(cell: Cell) -> str:
     settings = [f"{name} = {value}" for name, value in settings_of(cell).items()]
-    return ", ".join([f"`{cell.variant}`", *settings, task_name(cell), f"seed {cell.seed}"])
+    return " with ".join([f"`{cell.variant}`", *([", ".join(settings)] if settings else [])])
+
+
+def _short(value: str) -> str:
+    """Return the first twelve digits of a commit, and everything else as it is."""
+    return value[:12] if len(value) >= 40 else value

@@ -40,8 +40,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def times(ratios: Mapping[int, float]) -> str:
-    """Return the median of ratios by seed; a dash if there are none."""
-    return f"{np.median(list(ratios.values())):.2f} ×" if ratios else "–"
+    """Return the median of ratios by seed, and of how many; a dash if there are none."""
+    return f"{np.median(list(ratios.values())):.2f} × ({len(ratios)})" if ratios else "–"
 
 
 def mean_and_interval(

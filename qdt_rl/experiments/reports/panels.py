@@ -13,6 +13,8 @@ from qdt_rl.experiments.reports.outcomes import Array
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+LOSS = "loss, mean of 100 updates"
+"""How a trace of losses is labelled; see ``Outcomes.trace``."""
 _GRID: dict[str, Any] = {"color": "#e5e5e5", "linewidth": 0.8}
 _LEVEL: dict[str, Any] = {"color": "black", "linewidth": 1.0}
 _DASHES = (":", "--", "-.")

@@ -61,19 +61,20 @@ def sceptic_table(task: Task) -> str:
 def expected_by_chance(all_tasks: Sequence[Task]) -> str:
     """Return a sentence that says how many conclusions there are, and how to read the sceptic's tables."""
     found = [task.contrast(contrast) for task in all_tasks for contrast in task.contrasts.values()]
-    conclusions = [conclude(episodes.mean(axis=1)) for episodes in found]
+    conclusions = [conclude(episodes.mean(axis=1)) for episodes in found if len(episodes) > 1]
     drawn = sum(conclusion != "open" for conclusion in conclusions)
     return (
         "In the sceptic's tables `+` and `−` are the sign of a difference whose 95 % interval excludes zero, "
         '"open" one whose interval does not, or of which there is a single seed; what differs from the '
-        f"conclusion is **bold**. Of {len(conclusions)} intervals at the end of training {drawn} exclude "
-        "zero; the other columns are further looks, and not counted. A bootstrap of few "
-        f"seeds does so too easily: of true zeros {_rates()}, instead of 5 %; Student's t keeps to 5 %.\n"
+        f"conclusion is **bold**. Of {len(conclusions)} intervals at the end of training, which are not "
+        f"independent, {drawn} exclude zero; the other columns are further looks, and not counted. A "
+        f"bootstrap of few seeds does so too easily: of true zeros {_rates()}, instead of 5 %; Student's t "
+        "keeps to 5 %.\n"
     )
 
 
 def _rates() -> str:
-    return ", ".join(f"{rate:.0%} with {n} seeds" for n, rate in FALSE_POSITIVES.items())
+    return ", ".join(f"{100 * rate:.0f} % with {n} seeds" for n, rate in FALSE_POSITIVES.items())
 
 
 def _left_out(conclusions: Sequence[Conclusion], conclusion: Conclusion) -> str:

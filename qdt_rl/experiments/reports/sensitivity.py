@@ -55,24 +55,52 @@ def sensitivity_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
     everything = list(levels(cells))
     header = ["factor", "value", "agent", "seeds", "return", "difference from the default, same seeds"]
     shortfall = outcomes.shortfall(cell for level in everything for cell in level.group.values())
-    text = shortfall + "\n" + table(header, (_row(level, outcomes) for level in everything))
+    rows = [row for agents in _by_line(everything) for row in _rows(agents, outcomes)]
+    text = f"{shortfall}\n{table(header, rows)}\n{_rivals(everything, outcomes)}"
     by_factor = [[level for level in everything if level.factor == setting] for setting in FACTORS]
     panels = [_panel(varied, outcomes) for varied in by_factor if varied]
     panels = [panel for panel in panels if panel.lines]
     return Page(text, {"factors": panels} if panels else {})
 
 
-def _row(level: Level, outcomes: Outcomes) -> list[str]:
-    name, default = FACTORS[level.factor]
-    own = in_ablation(level.group, level.agent)
-    seeds = outcomes.finished(level.group, own)
-    returns = outcomes.returns(level.group, seeds)
-    is_default = level.value == default
-    difference = mean_and_interval(returns - outcomes.returns(own, seeds), signed=True)
-    value = f"{level.value:g}" + " (default)" * is_default
-    count = f"{len(seeds)} of {len(level.group)}"
-    mean = mean_and_interval(returns)
-    return [name, value, f"`{level.agent}`", count, mean, "–" if is_default else difference]
+def _by_line(everything: Sequence[Level]) -> list[list[Level]]:
+    """Return the levels of each factor and agent."""
+    lines = dict.fromkeys((level.factor, level.agent) for level in everything)
+    return [[level for level in everything if (level.factor, level.agent) == line] for line in lines]
+
+
+def _rows(line: Sequence[Level], outcomes: Outcomes) -> Iterator[list[str]]:
+    """Yield a row a level, of the seeds that all levels of a factor and agent share which have been run."""
+    shared = outcomes.shared(*(level.group for level in line))
+    name, default = FACTORS[line[0].factor]
+    own = in_ablation(line[0].group, line[0].agent)
+    for level in line:
+        seeds = shared if outcomes.finished(level.group) else []
+        with_own = [seed for seed in seeds if outcomes.finished(own)]
+        differences = outcomes.returns(level.group, with_own) - outcomes.returns(own, with_own)
+        yield [
+            name,
+            f"{level.value:g}" + " (default)" * (level.value == default),
+            f"`{level.agent}`",
+            f"{len(seeds)} of {len(level.group)}",
+            mean_and_interval(outcomes.returns(level.group, seeds)),
+            "–" if level.value == default else mean_and_interval(differences, signed=True),
+        ]
+
+
+def _rivals(everything: Sequence[Level], outcomes: Outcomes) -> str:
+    """Return QDT less its rivals at each learning rate: does it lose, or its rival, at one alone?"""
+    of = {(level.agent, level.value): level.group for level in everything if level.factor == "learning_rate"}
+    rows = []
+    for rival in ("dt", "wide-dt"):
+        for value in sorted(value for agent, value in of if agent == "qdt"):
+            pair = of["qdt", value], of.get((rival, value), {})
+            seeds = outcomes.finished(*pair)
+            mine, its = (outcomes.returns(group, seeds) for group in pair)
+            rows.append(
+                [f"{value:g}", f"`qdt` − `{rival}`", str(len(seeds)), mean_and_interval(mine - its, True)]
+            )
+    return table(["learning rate", "agents", "seeds", "difference at the end"], rows)
 
 
 def _panel(varied: Sequence[Level], outcomes: Outcomes) -> Curves:
@@ -80,10 +108,11 @@ def _panel(varied: Sequence[Level], outcomes: Outcomes) -> Curves:
     name, default = FACTORS[varied[0].factor]
     values = sorted({level.value for level in varied})
     lines: dict[str, dict[float, Array]] = {}
-    for level in varied:
-        seeds = outcomes.finished(level.group, in_ablation(level.group, level.agent))
-        if seeds:
-            position = values.index(level.value)
-            lines.setdefault(level.agent, {})[position] = outcomes.returns(level.group, seeds)
+    for line in _by_line(varied):
+        seeds = outcomes.shared(*(level.group for level in line))
+        for level in line:
+            if seeds and outcomes.finished(level.group):
+                position = values.index(level.value)
+                lines.setdefault(level.agent, {})[position] = outcomes.returns(level.group, seeds)
     ticks = [f"{value:g}" + "\ndefault" * (value == default) for value in values]
     return Curves(name, name, "return at the end", lines, ticks=ticks)

@@ -36,6 +36,8 @@ CONTRASTS: Mapping[str, Contrast] = {
     **difference("q-feedforward", "dt"),
     **difference("qdt", "wide-dt"),
     "synergy": SYNERGY,
+    **difference("dt", "bc-10%"),
+    **difference("qdt", "bc-10%"),
 }
 """What is compared, by name."""
 

@@ -60,7 +60,7 @@ def test_different_precision_within_a_seed_are_named():
 
 def test_different_commits_within_a_seed_are_named():
     cells = [replace(CELL, variant=name) for name in ("dt", "qdt", "bc")]
-    commits = ("0123456789abcdef", "fedcba9876543210", "none of the transformers")
+    commits = ("0123456789abcdef" * 3, "fedcba9876543210" * 3, "none of the transformers")
     found = [record_of(cell, 0.0, commit=commit) for cell, commit in zip(cells, commits, strict=True)]
     assert Outcomes(found).shortfall(cells) == (
         "- **different commit**: some/data-v0, seed 0: 0123456789ab: `dt`; fedcba987654: `qdt`\n"
@@ -99,7 +99,7 @@ def test_times_are_compared_on_one_processor_with_one_commit_alone():
     assert Outcomes(records[2:]).time_ratios(groups["qdt"], groups["dt"]) == {}
 
 
-def test_times_of_whole_runs_of_one_precision_alone_are_compared():
+def test_losses_need_one_precision_and_times_runs_that_did_not_diverge():
     groups = {
         agent: {seed: replace(CELL, variant=agent, seed=seed) for seed in GROUP} for agent in ("qdt", "dt")
     }
@@ -113,7 +113,10 @@ def test_times_of_whole_runs_of_one_precision_alone_are_compared():
         for seed, cell in group.items()
     ]
     assert Outcomes(records).whole(groups["qdt"], groups["dt"]) == [2, 3]
-    assert Outcomes(records).time_ratios(groups["qdt"], groups["dt"]) == {2: 1.0, 3: 1.0}
+    assert Outcomes(records).time_ratios(groups["qdt"], groups["dt"]) == {1: 1.0, 2: 1.0, 3: 1.0}
+    assert Outcomes(records).alike(groups["qdt"], groups["dt"]) == [0, 2, 3]
+    assert Outcomes(records[1:]).shared(groups["qdt"], groups["dt"], {7: replace(CELL, seed=7)}) == [1, 2, 3]
+    assert Outcomes(records).shared({7: replace(CELL, seed=7)}) == []
 
 
 def test_a_moment_that_was_not_judged_is_refused(four):
@@ -156,7 +159,7 @@ def test_settings_of_the_model_are_settings_too():
     cell = replace(CELL, settings=(("policy_kwargs", {"n_channels": 2}), ("learning_rate", 0.1)))
     assert settings_of(cell) == {"learning_rate": 0.1, "n_channels": 2}
     assert settings_of(cell) == {"learning_rate": 0.1, "n_channels": 2}, "the cell stays as it is"
-    assert describe(cell) == "`qdt`, learning_rate = 0.1, n_channels = 2, some/data-v0, seed 0"
+    assert describe(cell) == "`qdt` with learning_rate = 0.1, n_channels = 2, some/data-v0, seed 0"
 
 
 def test_the_ablation_has_every_run_that_others_are_compared_with():

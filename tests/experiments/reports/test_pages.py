@@ -1,5 +1,7 @@
 """The reports of the smaller experiments: against values worked by hand."""
 
+from itertools import compress
+
 import matplotlib.pyplot as plt
 import pytest
 
@@ -49,12 +51,42 @@ def test_sensitivity_pairs_each_level_with_the_default_of_its_seed():
     assert strengths[2][-1] == "–"
     channels = [row[1] for row in table if row[0] == "channels n"]
     assert channels == ["1", "2", "3 (default)", "4", "8"]
-    rates = [row[1:3] for row in table if row[0] == "learning rate"]
+    rates = [row[1:3] for row in table if row[0] == "learning rate" and len(row) == 6]
     assert rates == [
         [value, f"`{agent}`"]
         for agent in ("dt", "wide-dt", "qdt")
         for value in ("0.0001", "0.0003 (default)", "0.0009", "0.003")
     ]
+
+
+def test_sensitivity_shows_a_line_of_the_seeds_that_all_its_levels_share():
+    """The defaults have run with all seeds, 100 better by the seed, and the levels with the first alone."""
+    first = SENSITIVITY[0].seed
+    cells = [cell for cell in SENSITIVITY if cell.seed == first]
+    cells += beside(SENSITIVITY, ("qdt", "dt", "wide-dt", "q-attention"))
+    page = sensitivity_page(SENSITIVITY, outcomes_of(cells, lambda cell: 100.0 * (cell.seed - first)))
+    found = rows(page.text)
+    assert {row[4] for row in found if len(row) == 6 and row[3] == "1 of 3"} == {"0"}
+    assert {row[3] for row in found if len(row) == 6} == {"seeds", "---:", "1 of 3"}
+    assert all(values.tolist() == [0.0] for panel in page.figures["factors"] for values in points(panel))
+
+
+def test_sensitivity_pairs_agents_at_each_learning_rate():
+    """QDT is 7 ahead of DT at its default, and 1 behind at every other rate."""
+
+    def mean(cell):
+        at_default = "learning_rate" not in settings_of(cell)
+        return {"qdt": 7.0 if at_default else -1.0}.get(cell.variant, 0.0) + cell.seed
+
+    cells = [*SENSITIVITY, *beside(SENSITIVITY, ("qdt", "dt", "wide-dt", "q-attention"))]
+    table = rows(sensitivity_page(SENSITIVITY, outcomes_of(cells, mean)).text)
+    pairs = {(row[0], row[1]): row[2:] for row in table if len(row) == 4}
+    assert pairs["0.0003", "`qdt` − `dt`"] == ["3", "+7 (+7 to +7)"]
+    assert pairs["0.003", "`qdt` − `wide-dt`"] == ["3", "-1 (-1 to -1)"]
+
+
+def points(panel):
+    return [values for line in panel.lines.values() for values in line.values()]
 
 
 def test_sensitivity_leaves_out_and_counts_what_is_missing():
@@ -65,6 +97,8 @@ def test_sensitivity_leaves_out_and_counts_what_is_missing():
     assert {row[3] for row in rows(page.text) if row[0] == "α_e"} == {"1 of 3"}
     n = len(SENSITIVITY) + 3 * 4  # and the ablation's runs of four agents, 3 seeds
     assert f"**{n - len(cells)} of {n} runs are missing.**" in page.text
+    of_qdt = [row for row in rows(page.text) if len(row) == 6 and row[2] == "`qdt`"]
+    assert {row[3] for row in of_qdt if row[0] == "learning rate"} == {"1 of 3"}
     empty = sensitivity_page(SENSITIVITY, Outcomes([]))
     assert f"**{n} of {n} runs are missing.**" in empty.text
     assert empty.figures == {}
@@ -106,9 +140,10 @@ def test_a_reading_fails_alone_if_it_keeps_less_than_half_of_its_score_and_dt_do
     assert table["learning rate 0.01"][-1] == "fails, and so does `dt`"
     assert table["no warm-up"][-1] == "**fails alone**"
     assert table["across tokens"][-2:] == ["50 (50 to 50)", "stands"]
-    assert table["raw returns"][-2:] == ["50 (0 to 100)", "stands"]
+    assert table["raw returns"][-2] == "50 (0 to 100)"
     assert table["no clipping"][-1] == "stands"
     assert "no warm-up, no clipping, learning rate 0.01" in table
+    assert table["raw returns"][-1] == "mixed: 1 of 2 fail, of `dt` 1"
 
 
 def test_nothing_is_said_of_a_reading_before_all_its_seeds_have_run():
@@ -139,6 +174,15 @@ def test_a_reading_is_shown_before_dt_has_been_run_with_it():
     assert table["no residual"][-1] == "**fails alone**"
 
 
+def test_dt_is_shown_before_q_attention_has_been_run():
+    cells = [cell for cell in CATASTROPHE if cell.variant.partition("+")[0] == "dt"]
+    cells += beside(CATASTROPHE, ("q-attention", "dt"))
+    table = {
+        row[0]: row for row in rows(catastrophe_page(CATASTROPHE, outcomes_of(cells, lambda cell: 7.0)).text)
+    }
+    assert table["no clipping"][1:] == ["0 of 2", "–", "–", "7 (7 to 7)", "–", "–", "open"]
+
+
 def test_credit_tells_what_is_kept_of_the_undelayed_score():
     """Undelayed 50 (score 50); delayed by 50: 0 (25, half); by 200: −25 (12.5, a quarter)."""
 
@@ -148,9 +192,10 @@ def test_credit_tells_what_is_kept_of_the_undelayed_score():
         )
 
     table = rows(credit_page(CREDIT, outcomes_of([*CREDIT, *ABLATION], mean)).text)
-    delays = {tuple(row[:3]): row[3:] for row in table if len(row) == 8}
+    delays = {tuple(row[:3]): row[3:] for row in table if len(row) == 9}
     assert delays["20", "`dt`", "50"] == [
         "5 of 5",
+        "5",
         "50 (50 to 50)",
         "0 (0 to 0)",
         "-50 (-50 to -50)",
@@ -201,7 +246,7 @@ def test_the_plateau_tells_what_further_updates_bring():
     table = rows(plateau_page(PLATEAU, outcomes).text)
     qdt_dt = [row for row in table if row[0] == "`qdt` − `dt`"]
     assert len(qdt_dt) == 2
-    assert qdt_dt[0][1:] == ["2 of 2", "+40 (+40 to +40)", "+40 (+40 to +40)", "+0 (+0 to +0)", "–"]
+    assert qdt_dt[0][1:] == ["2 of 2", "+40 (+40 to +40)", "+40 (+40 to +40)", "+0 (+0 to +0)"]
 
 
 def test_folded_pairs_three_agents_by_seed():
@@ -209,17 +254,34 @@ def test_folded_pairs_three_agents_by_seed():
     cells = [*FOLDED, *beside(FOLDED, ("qdt", "wide-dt"))]
     page = folded_page(FOLDED, outcomes_of(cells, lambda cell: levels[cell.variant] + cell.seed))
     table = {row[0]: row for row in rows(page.text)}
-    assert table["`qdt` − `wide-dt+folded-start`"][3] == "+2 (+2 to +2)"
-    assert table["`wide-dt+folded-start` − `wide-dt`"][3] == "+1 (+1 to +1)"
-    assert "**10 of 10 seeds have been run.**" in page.text
-    partial = folded_page(FOLDED, outcomes_of(cells[:-1], lambda cell: 0.0))
-    assert "**9 of 10 seeds have been run.**" in partial.text
+    assert table["`qdt` − `wide-dt+folded-start`"][1::3] == ["10", "+2 (+2 to +2)"]
+    assert table["`wide-dt+folded-start` − `wide-dt`"][1::3] == ["10", "+1 (+1 to +1)"]
+    assert "`wide-dt+folded-start` by 0.0e+00 of it (10 seeds), and that of `wide-dt` by 0.0e+00" in page.text
+
+
+def test_folded_compares_what_has_been_run():
+    """The last run of ``wide-dt`` is missing, then all of them, then all of those from the folded start."""
+    cells = [*FOLDED, *beside(FOLDED, ("qdt", "wide-dt"))]
+    records = [record_of(cell, 0.0) for cell in cells]
+    records[0]["loss"][0] *= 1.5
+    counts = {row[0]: (row[1], row[-1]) for row in rows(folded_page(FOLDED, Outcomes(records[:-1])).text)}
+    assert counts["`qdt` − `wide-dt`"] == counts["`wide-dt`"] == ("9", "9")
+    assert counts["`qdt` − `wide-dt+folded-start`"] == ("10", "10")
+    plain = [cell.variant != "wide-dt" for cell in cells]
+    without = folded_page(FOLDED, Outcomes(list(compress(records, plain))))
+    assert [row[0] for row in rows(without.text)][2:] == [
+        "`qdt`",
+        "`wide-dt+folded-start`",
+        "`qdt` − `wide-dt+folded-start`",
+    ]
+    assert "that of `wide-dt+folded-start` by 5.0e-01 of it (10 seeds).\n" in without.text
+    assert rows(folded_page(FOLDED, Outcomes(records[10:])).text) == []
 
 
 def test_online_agents_stand_beside_the_bound():
     cells = [*ONLINE, *beside(ONLINE, ("dt", "qdt", "bc-10%"))]
     table = rows(online_page(ONLINE, outcomes_of(cells, lambda cell: 50.0)).text)
-    assert ["`PPO`", "400,000 steps", "3 of 3", "50 (50 to 50)", "50.0", "1.0"] in table
+    assert ["`PPO`", "400,000 steps", "3 of 3", "50 (50 to 50)", "50.0", "1.0 (some)"] in table
     assert ["bound", "–", "–", "4000", "2025.0", "–"] in table
 
 
@@ -252,6 +314,12 @@ def test_mechanism_follows_what_was_measured():
     assert table["`q-feedforward`", "3"][4] == table["`q-attention`", "3"][1] == "–"
     assert ("`dt`", "1") not in table
     assert "after 1 → 2,000 updates" in page.text
+    (dt,) = (cell for cell in beside(MECHANISM[:1], ("dt",)))
+    for record in records:
+        record["mechanism"].insert(1, {**record["mechanism"][0], "n_updates": 250})
+    of_dt = record_of(dt, 0.0, mechanism=records[2]["mechanism"][1:])
+    with_dt = mechanism_page(MECHANISM, Outcomes([*records, of_dt]))
+    assert "after 250 → 2,000 updates" in with_dt.text, "the first that all agents know"
     records[1].pop("mechanism")  # records of before it was measured
     (cell,) = (cell for cell in MECHANISM if cell.key() == records[1]["key"])
     fewer = rows(mechanism_page(MECHANISM, Outcomes(records)).text)
