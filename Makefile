@@ -38,7 +38,7 @@ check:  ## what CI runs: style, types, tests
 
 PEERS ?= build/peers
 
-bench: install  ## the benchmark against d3rlpy and Hugging Face, which PEERS holds; results in runs/bench
+bench: install  ## the benchmark against d3rlpy, Hugging Face and TorchRL, which PEERS holds; results in runs/bench
 	test -d $(PEERS) || python3 tests/benchmarks/peers/make_peers_env.py $(PEERS)
 	.venv/bin/python -m tests.benchmarks --peers $(PEERS)
 	.venv/bin/python -m tests.benchmarks --peers $(PEERS) --scaling

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import gymnasium as gym
 import pytest
-import torch
 from typer.testing import CliRunner
 
 import qdt_rl  # noqa: F401  # registers the environments
 from qdt_rl.cli import app
+from tests.reference_page import PAGE, write_page
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -76,15 +76,6 @@ def _a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.fixture
-def _one_thread() -> Iterator[None]:
-    """Where the machine is busy, a second thread for such small tensors costs many times what it brings."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
-
-
-@pytest.fixture
 def _short_episodes(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Truncate episodes after 100 steps, not 1000, but on the page that states what whole ones are worth."""
     if page.name != "environment.md":
@@ -92,7 +83,7 @@ def _short_episodes(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setattr(gym.spec(env_id), "max_episode_steps", 100)
 
 
-@pytest.mark.usefixtures("_a_folder_of_its_own", "_short_episodes", "_one_thread")
+@pytest.mark.usefixtures("_a_folder_of_its_own", "_short_episodes")
 @pytest.mark.filterwarnings("ignore:`eval_env` is set to None:UserWarning")  # Minari's, about data without
 @pytest.mark.filterwarnings("ignore:env_spec is None:UserWarning")  # an environment
 @pytest.mark.filterwarnings("ignore::qdt_rl.errors.TargetReturnWarning")  # episodes are short here
@@ -148,6 +139,10 @@ def test_files_tests_and_make_targets_that_are_named_exist(page: Path) -> None:
 def exists(name: str) -> bool:
     path, _, test = name.partition("::")
     return (ROOT / path).is_file() and (not test or f"def {test}(" in (ROOT / path).read_text())
+
+
+def test_the_page_of_reference_is_what_the_docstrings_say() -> None:
+    assert PAGE.read_text() == write_page(), "run python -m tests.reference_page"
 
 
 def test_every_page_is_in_the_index() -> None:

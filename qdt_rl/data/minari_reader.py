@@ -47,7 +47,7 @@ def load_dataset(dataset: MinariDataset | str) -> MinariDataset:
         raise DatasetError(
             f"There is no dataset {dataset!r} in {get_dataset_path()} (set by MINARI_DATASETS_PATH). "
             "`qdt-rl data list` shows what is there, `qdt-rl data generate` makes the synthetic datasets, "
-            f"and `minari download {dataset}` fetches a published one."
+            f"and `minari download {dataset}` fetches a published one (with `pip install 'minari[hf]'`)."
         )
     with _reading(dataset, get_dataset_path(dataset)):
         _require_count(dataset, get_dataset_path(dataset) / "data")

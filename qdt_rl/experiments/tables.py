@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from qdt_rl.experiments.comparison import Score
+from qdt_rl.experiments.markdown import markdown_table
 from qdt_rl.files import write_whole
 
 _HEADER = ("agent", "asked for", "return", "95 % interval", "normalised", "parameters")
@@ -31,11 +32,9 @@ _FIELDS = (
 )
 
 
-def markdown_table(scores: Sequence[Score]) -> str:
+def score_table(scores: Sequence[Score]) -> str:
     """Return a Markdown table, a row a score: mean ± standard deviation over episodes, and its interval."""
-    lines = [_HEADER, ("---", *["---:"] * (len(_HEADER) - 1)), *_rows(scores)]
-    escaped = ([cell.replace("|", "\\|") for cell in line] for line in lines)
-    return "".join(f"| {' | '.join(line)} |\n" for line in escaped)
+    return markdown_table(_HEADER, _rows(scores))
 
 
 def rich_table(scores: Sequence[Score], title: str) -> Table:
@@ -67,7 +66,7 @@ def save_scores(scores: Sequence[Score], folder: Path, name: str) -> list[Path]:
     contents = {
         ".json": json.dumps([asdict(score) for score in scores], indent=1, allow_nan=False),
         ".csv": csv_table(scores),
-        ".md": markdown_table(scores),
+        ".md": score_table(scores),
     }
     paths = [folder / f"{name}{suffix}" for suffix in contents]
     for path, content in zip(paths, contents.values(), strict=True):

@@ -168,6 +168,7 @@ class OfflinePolicy(Persistent, SB3Face):
         finally:
             self.model.eval()
             hooks.on_training_end()
+            cast(TrainingRun, self._run).put_down()
         return self
 
     def predict(

@@ -64,38 +64,43 @@ class TrainingRun:
         self._dropout_seed, self._window_seed = seeds
         self._device = device
         self._saved = saved
-        self._live: tuple[Trainer, WindowSampler] | None = None
+        self._trainer: Trainer | None = None
+        self._sampler: WindowSampler | None = None
+        self._sampler_state = None if saved is None else saved.sampler_state
 
     @property
     def n_updates(self) -> int:
         """Updates taken so far."""
-        if self._live is not None:
-            return self._live[0].n_updates
+        if self._trainer is not None:
+            return self._trainer.n_updates
         return 0 if self._saved is None else self._saved.n_updates
 
     def take_up(self, trajectories: Trajectories) -> tuple[Trainer, WindowSampler]:
         """Return what trains on ``trajectories``, in the state in which the run stands."""
-        sampler = WindowSampler(
-            trajectories, self._context_length, self._config.batch_size, self._window_seed
-        )
-        if self._live is not None and not self._live[0].trains(self._model):  # someone put others in place
-            self._saved, self._live = self.dump(), None
-        if self._live is not None:
-            trainer, previous = self._live
-            sampler.state = previous.state
-        else:
+        self.put_down()
+        if self._trainer is not None and not self._trainer.trains(self._model):  # others took their place
+            self._saved, self._trainer = self.dump(), None
+        if self._trainer is None:
             trainer = Trainer(self._model, self._config, self._dropout_seed, self._device)
             if self._saved is not None:
                 trainer.load_tensors(self._saved.tensors, self._saved.n_updates)
-                sampler.state = self._saved.sampler_state
-        self._live = trainer, sampler
-        return self._live
+            self._trainer, self._saved = trainer, None
+        size = self._config.batch_size
+        self._sampler = WindowSampler(trajectories, self._context_length, size, self._window_seed)
+        if self._sampler_state is not None:
+            self._sampler.state = self._sampler_state
+        return self._trainer, self._sampler
+
+    def put_down(self) -> None:
+        """Let go of the data, and keep where its sampler stands."""
+        if self._sampler is not None:
+            self._sampler_state, self._sampler = self._sampler.state, None
 
     def dump(self) -> SavedRun:
         """Return the run at rest, with the model's present weights."""
-        if self._live is not None:
-            trainer, sampler = self._live
-            return SavedRun(trainer.n_updates, sampler.state, trainer.tensors())
+        state = self._sampler_state if self._sampler is None else self._sampler.state
+        if self._trainer is not None and state is not None:
+            return SavedRun(self._trainer.n_updates, state, self._trainer.tensors())
         if self._saved is None:
             raise RuntimeError("a run that has not begun cannot be dumped")
         weights = {f"model.{name}": tensor for name, tensor in self._model.state_dict().items()}

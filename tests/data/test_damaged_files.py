@@ -92,7 +92,7 @@ def test_many_names_for_one_array_are_refused(root: Path) -> None:
             file[f"episode_{number}"] = file["episode_0"]
     metadata = json.loads((root / "metadata.json").read_text())
     (folder(root) / "metadata.json").write_text(json.dumps(metadata | {"total_episodes": n_links}))
-    with pytest.raises(DatasetError, match="several names must stand for one array"):
+    with pytest.raises(DatasetError, match="or several names stand for one array"):
         read_trajectories(load_dataset(DATASET_ID))
 
 

@@ -111,7 +111,7 @@ def test_a_missing_dataset(minari_root: Path) -> None:
         rf"There is no dataset 'my/data-v3' in {re.escape(str(minari_root))} "
         r"\(set by MINARI_DATASETS_PATH\)\. "
         "`qdt-rl data list` shows what is there, `qdt-rl data generate` makes the synthetic datasets, "
-        "and `minari download my/data-v3` fetches a published one."
+        r"and `minari download my/data-v3` fetches a published one \(with `pip install 'minari\[hf\]'`\)\."
     )
     with pytest.raises(DatasetError, match=message):
         load_dataset("my/data-v3")

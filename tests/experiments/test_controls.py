@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ import torch
 
 from qdt_rl.data.generation import generate_dataset
 from qdt_rl.data.minari_reader import read_trajectories
+from qdt_rl.data.sampler import WindowSampler
+from qdt_rl.data.trajectories import Trajectories
 from qdt_rl.errors import ConfigError
 from qdt_rl.experiments.cells import Cell, run_cell
 from qdt_rl.experiments.controls import CONTROLS, make_agent_or_control
@@ -189,11 +192,46 @@ def test_the_mechanism_of_a_model(dataset):
         matrix = output.weight.detach().numpy() @ (np.eye(8) + entanglement)
         np.testing.assert_allclose(values, np.linalg.svd(matrix)[1], atol=1e-5)
         assert norm == pytest.approx(np.linalg.norm(entanglement, 2), rel=1e-5)
-    assert all(0 < similarity <= 1 for similarity in measured["channel_similarity"])
-    assert len(measured["channel_cosine"]) == len(policy.model.layers)
-    assert all(-1 <= value <= 1 for value in measured["channel_cosine"])
     plain = QDTPolicy("dt", **SETTINGS).fit(dataset, 1)
     assert measure_mechanism(plain.model, read_trajectories(dataset))["channel_similarity"] == []
+
+
+def test_channels_are_compared_at_real_states_alone(dataset):
+    """Of episodes of two timesteps, half of all windows are padding."""
+    policy, whole = QDTPolicy("qdt", **SETTINGS).fit(dataset, 2), read_trajectories(dataset)
+    n = 40
+    rows = (array[:n] for array in (whole.observations, whole.actions, whole.rewards))
+    short = Trajectories(*rows, np.arange(0, n + 1, 2))
+    measured, expected = measure_mechanism(policy.model, short), channels_by_hand(policy.model, short)
+    np.testing.assert_allclose(measured["channel_similarity"], expected["similarity"], rtol=1e-4)
+    np.testing.assert_allclose(measured["channel_cosine"], expected["cosine"], rtol=1e-4, atol=1e-6)
+
+
+@torch.no_grad()
+def channels_by_hand(model, trajectories):
+    """Return both measures of the same 32 windows, each window alone and cut to its real timesteps."""
+    windows = WindowSampler(trajectories, model.config.context_length, 32, seed=0).sample()
+    *columns, lengths = windows
+    outputs = [[] for _ in model.layers]  # by block: each window's (channels, timesteps, D) at its states
+    for i, length in enumerate(lengths):
+        x = model.embed(*(torch.from_numpy(column[i : i + 1, :length]) for column in columns))
+        for block, found in zip(model.layers, outputs, strict=True):
+            x = x + block.attention(block.attention_norm(x))
+            y = block.feedforward_norm(x)
+            found.append(channel_outputs(block.feedforward, y[0, 1::3]).numpy())
+            x = x + block.feedforward(y)
+    expected = {"similarity": [], "cosine": []}
+    for found in outputs:
+        channels = np.concatenate(found, axis=1).astype(float)
+        pairs = list(combinations(channels - channels.mean(axis=1, keepdims=True), 2))
+        expected["cosine"].append(np.mean([cosine_of(a, b) for a, b in pairs]))
+        kernels = [(a @ a.T, b @ b.T) for a, b in pairs]  # of the samples, as CKA is defined
+        expected["similarity"].append(np.mean([cosine_of(a, b) for a, b in kernels]))
+    return expected
+
+
+def cosine_of(first, second):
+    return np.vdot(first, second) / np.sqrt(np.vdot(first, first) * np.vdot(second, second))
 
 
 def test_channels_do_much_the_same_before_they_are_trained(dataset):

@@ -1,13 +1,9 @@
 """Runs that are killed, interrupted or out of disk, against one that never was."""
 
 import csv
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from contextlib import suppress
 
 import pytest
 
@@ -17,6 +13,7 @@ from qdt_rl.experiments.agents import load_agent
 from qdt_rl.experiments.runs import train_agent
 from qdt_rl.policy.agent import QDTPolicy
 from qdt_rl.policy.checkpoints import Checkpoints
+from tests.launcher import Launcher
 
 N_KILLS, N_STEPS = 50, 40
 DATASET = "qdt/synthetic/expert-v0"
@@ -38,57 +35,24 @@ def data(tmp_path_factory):
         yield
 
 
-LAUNCHER = """
-import os, resource, sys
-import lightning_fabric, lightning_fabric.plugins
-from pathlib import Path
+PRELUDE = f"""
 from qdt_rl.experiments.runs import train_agent
 import qdt_rl.training, qdt_rl.policy.callbacks, qdt_rl.progress
 
-for line in sys.stdin:
-    folder, max_file_size = line.split()
-    child = os.fork()
-    if child == 0:
-        sys.stdout = open(os.devnull, "w")
-        if int(max_file_size):
-            resource.setrlimit(resource.RLIMIT_FSIZE, (int(max_file_size),) * 2)
-        try:
-            train_agent(DATASET, "qdt", N_STEPS, Path(folder, "agent"), SMALL)
-        except OSError as error:
-            Path(folder, "error").write_text(str(error))
-        os._exit(0)
-    print(child, flush=True)
-    print(os.waitpid(child, 0)[1], flush=True)
+DATASET, N_STEPS, SMALL = {DATASET!r}, {N_STEPS!r}, {SMALL!r}
 """
-
-
-class Launcher:
-    """A process with everything imported, which starts training runs in milliseconds."""
-
-    def __init__(self):
-        names = f"DATASET, N_STEPS, SMALL = {DATASET!r}, {N_STEPS!r}, {SMALL!r}\n"
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", names + LAUNCHER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-
-    def run(self, folder, kill_after=None, max_file_size=0):
-        """Train; return how long it took and how it ended: 0, or the signal."""
-        print(folder, max_file_size, file=self.process.stdin, flush=True)
-        pid, start = int(self.process.stdout.readline()), time.perf_counter()
-        if kill_after is not None:
-            time.sleep(kill_after)
-            with suppress(ProcessLookupError):  # it has ended
-                os.kill(pid, signal.SIGKILL)
-        return time.perf_counter() - start, int(self.process.stdout.readline())
+WORK = """
+sys.stdout = open(os.devnull, "w")
+try:
+    train_agent(DATASET, "qdt", N_STEPS, Path(folder, "agent"), SMALL)
+except OSError as error:
+    Path(folder, "error").write_text(str(error))
+"""
 
 
 @pytest.fixture(scope="module")
 def launcher(data):
-    launcher = Launcher()
+    launcher = Launcher(PRELUDE, WORK)
     yield launcher
     launcher.process.communicate()
 

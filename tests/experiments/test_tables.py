@@ -9,10 +9,10 @@ from rich.console import Console
 from qdt_rl.experiments.tables import (
     csv_table,
     decimals,
-    markdown_table,
     requested_table,
     rich_table,
     save_scores,
+    score_table,
 )
 
 
@@ -38,7 +38,7 @@ def scores(make_score):
 
 
 def test_markdown(scores):
-    assert markdown_table(scores) == (
+    assert score_table(scores) == (
         "| agent | asked for | return | 95 % interval | normalised | parameters |\n"
         "| --- | ---: | ---: | ---: | ---: | ---: |\n"
         "| qdt | 100 | 110 ± 16 | 95 to 125 | 51.3 | 1,581,964 |\n"
@@ -126,7 +126,7 @@ def test_files_hold_what_was_measured(scores, tmp_path):
     }
     assert (second["low"], second["high"], second["n_parameters"]) == (None, None, None)
     assert paths[1].read_text() == csv_table(scores)
-    assert paths[2].read_text() == markdown_table(scores)
+    assert paths[2].read_text() == score_table(scores)
 
 
 def test_what_is_not_a_number_is_not_written(make_score, tmp_path):

@@ -1,8 +1,10 @@
 import copy
 import csv
+import gc
 import itertools
 import pickle
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -382,6 +384,21 @@ def test_a_part_of_the_model_may_be_frozen(dataset, tmp_path):
     assert all(
         torch.equal(tensor, before[name]) for name, tensor in loaded.model.embedding.state_dict().items()
     )
+
+
+def test_a_policy_keeps_no_data(dataset, monkeypatch):
+    held = []
+    read = read_trajectories
+
+    def remember(given):
+        held.append(weakref.ref(trajectories := read(given)))
+        return trajectories
+
+    monkeypatch.setattr("qdt_rl.policy.base.read_trajectories", remember)
+    policy = new_policy().fit(dataset, 2)
+    gc.collect()
+    assert [reference() for reference in held] == [None]
+    assert_same_run(policy.fit(dataset, 2), new_policy().fit(dataset, 4))
 
 
 def test_a_first_training_that_cannot_begin_leaves_a_policy_that_is_not_fitted(dataset, monkeypatch):

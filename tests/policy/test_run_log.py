@@ -35,8 +35,10 @@ def fit(policy, dataset, n_steps, **arguments):
 
 
 def losses(folder):
-    """Return what TensorBoard shows: updates and losses."""
-    events = EventAccumulator(str(folder)).Reload().Scalars("train/loss")
+    """Return what TensorBoard shows: updates and losses. Files of one second may be read in any order."""
+    events = sorted(
+        EventAccumulator(str(folder)).Reload().Scalars("train/loss"), key=lambda event: event.step
+    )
     return [event.step for event in events], np.array([event.value for event in events])
 
 

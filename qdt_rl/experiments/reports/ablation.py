@@ -12,6 +12,7 @@ from qdt_rl.evaluation.statistics import (
 )
 from qdt_rl.experiments.cells import Cell
 from qdt_rl.experiments.grids import ONLINE
+from qdt_rl.experiments.markdown import markdown_table
 from qdt_rl.experiments.reports.claims import claims_text
 from qdt_rl.experiments.reports.mechanism import inside
 from qdt_rl.experiments.reports.online import bounds, online_rows
@@ -21,7 +22,6 @@ from qdt_rl.experiments.reports.page import (
     Panel,
     iqm_and_interval,
     mean_and_interval,
-    table,
     times,
     with_interval,
 )
@@ -82,7 +82,9 @@ def _optimisation(models: Mapping[str, Group], outcomes: Outcomes) -> str:
         ]
         shown = (mean_and_interval(1000 * np.asarray(d), True, 2, student_interval) for d in found)
         rows.append([name, str(len(seeds)), *shown])
-    return f"{_OPTIMISATION}\n{table(['difference', 'seeds', 'training loss', 'gradient norm'], rows)}"
+    return (
+        f"{_OPTIMISATION}\n{markdown_table(['difference', 'seeds', 'training loss', 'gradient norm'], rows)}"
+    )
 
 
 def _parts(task: Task) -> Iterator[str]:
@@ -122,7 +124,7 @@ def _returns(task: Task) -> str:
         rows.append([name, seeds_run, *row, score, "–", "–", times(ratios)])
     heads = [_head(moment) for moment in task.moments]
     header = ["agent", "seeds", *heads, "score", "score, IQM", _SPREAD, _TIME]
-    return table(header, rows)
+    return markdown_table(header, rows)
 
 
 def _head(moment: Moment) -> str:
@@ -145,7 +147,7 @@ def _differences(task: Task) -> str:
             ]
         )
     header = ["at the end, asked for the data's best", "seeds", "difference", _IMPROVEMENT, "points by seed"]
-    return table(header, rows)
+    return markdown_table(header, rows)
 
 
 def _improvement(task: Task, contrast: Contrast, seeds: Sequence[int]) -> str:
@@ -164,7 +166,7 @@ def _over_training(task: Task) -> str:
     for name, contrast in task.contrasts.items():
         found = [task.points(contrast, moment) for moment in task.moments]
         rows.append([name, *(with_interval(p.mean(), widest_interval(p), "+.1f") for p in found)])
-    return table(["in points, by the widest interval", *map(_head, task.moments)], rows)
+    return markdown_table(["in points, by the widest interval", *map(_head, task.moments)], rows)
 
 
 def _requested(task: Task) -> str:
@@ -179,7 +181,7 @@ def _requested(task: Task) -> str:
         errors = (mean_and_interval(first - best, True), mean_and_interval(second - expert, True))
         rows.append([f"`{agent}`", *errors, mean_and_interval(follows, True, digits=2)])
     heads = [f"asked for {best:,.0f}", f"asked for {expert:,.0f}", "return for each unit more asked for"]
-    return table(["at the end, achieved − asked for", *heads], rows)
+    return markdown_table(["at the end, achieved − asked for", *heads], rows)
 
 
 def _figures(shown: Sequence[Task]) -> Mapping[str, Sequence[Panel]]:

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from qdt_rl.experiments.cells import Cell
+from qdt_rl.experiments.markdown import markdown_table
 from qdt_rl.experiments.reports.outcomes import Array, Group, Outcomes, by_seed, in_ablation, settings_of
-from qdt_rl.experiments.reports.page import Page, mean_and_interval, table
+from qdt_rl.experiments.reports.page import Page, mean_and_interval
 from qdt_rl.experiments.reports.panels import Rows
 
 _RULE = """\
@@ -49,7 +50,9 @@ def catastrophe_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
         if (seeds := outcomes.finished(group))
     }
     panel = Rows("other readings", "return at the end", returns)
-    return Page(f"{_RULE}\n{shortfall}\n{table(_HEADER, rows)}", {"readings": [panel]} if returns else {})
+    return Page(
+        f"{_RULE}\n{shortfall}\n{markdown_table(_HEADER, rows)}", {"readings": [panel]} if returns else {}
+    )
 
 
 def reading(cell: Cell) -> str:

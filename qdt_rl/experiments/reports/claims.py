@@ -8,7 +8,8 @@ import numpy as np
 
 from qdt_rl.evaluation.statistics import student_interval, widest_interval
 from qdt_rl.experiments.grids import ALIKE, DELAYED, QUALITY_DATASETS, REPLAY
-from qdt_rl.experiments.reports.page import table, with_interval
+from qdt_rl.experiments.markdown import markdown_table
+from qdt_rl.experiments.reports.page import with_interval
 from qdt_rl.experiments.reports.tasks import SYNERGY, Contrast, Task, Values
 
 Verdict = Literal["confirmed", "contradicted", "undecided"]
@@ -129,7 +130,7 @@ def claims_text(tasks: Sequence[Task]) -> str:
         _across_qualities(by_name),
         _credit(by_name),
     ]
-    return f"### The paper's claims\n\n{_RULE}\n{table(_HEADER, lines)}"
+    return f"### The paper's claims\n\n{_RULE}\n{markdown_table(_HEADER, lines)}"
 
 
 def _on_replay(task: Task, claim: Claim) -> Sequence[str]:

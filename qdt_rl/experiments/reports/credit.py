@@ -6,8 +6,9 @@ from typing import NamedTuple
 from qdt_rl.config import ModelConfig
 from qdt_rl.experiments.cells import Cell
 from qdt_rl.experiments.grids import ABLATION, DELAYED, HIDDEN
+from qdt_rl.experiments.markdown import markdown_table
 from qdt_rl.experiments.reports.outcomes import Array, Group, Outcomes, by_seed, settings_of
-from qdt_rl.experiments.reports.page import Page, Panel, mean_and_interval, table
+from qdt_rl.experiments.reports.page import Page, Panel, mean_and_interval
 from qdt_rl.experiments.reports.panels import Curves
 
 _DELAY_OF = {dataset: delay for delay, dataset in DELAYED.items()}
@@ -57,9 +58,9 @@ def _condition(cell: Cell) -> Condition:
 def credit_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
     """Return what agents keep of their undelayed return, and their returns with a hidden polarity."""
     groups = conditions(cells)
-    delays = table(_DELAYS_HEADER, _delay_rows(groups, outcomes))
-    contrasts = table(_CONTRASTS_HEADER, _contrast_rows(groups, outcomes))
-    hidden = table(_HIDDEN_HEADER, _hidden_rows(groups, outcomes))
+    delays = markdown_table(_DELAYS_HEADER, _delay_rows(groups, outcomes))
+    contrasts = markdown_table(_CONTRASTS_HEADER, _contrast_rows(groups, outcomes))
+    hidden = markdown_table(_HIDDEN_HEADER, _hidden_rows(groups, outcomes))
     shortfall = outcomes.shortfall(cell for group in groups.values() for cell in group.values())
     text = (
         f"{shortfall}\n### Delayed rewards\n\nThe score kept is a delayed run's score over that of the "

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from qdt_rl.experiments.cells import Cell
+from qdt_rl.experiments.markdown import markdown_table
 from qdt_rl.experiments.reports.outcomes import (
     Group,
     Moment,
@@ -14,7 +15,7 @@ from qdt_rl.experiments.reports.outcomes import (
     learning_curve,
     moments_of,
 )
-from qdt_rl.experiments.reports.page import Page, mean_and_interval, table
+from qdt_rl.experiments.reports.page import Page, mean_and_interval
 from qdt_rl.experiments.reports.panels import LOSS, Curves
 
 FOLDED = "wide-dt+folded-start"
@@ -55,7 +56,7 @@ def _table(run: Mapping[str, Group], outcomes: Outcomes) -> str:
     moments = moments_of(cell)
     heads = [f"{moment.n_updates:,} updates" for moment in moments]
     rows = list(_rows(run, moments, outcomes))
-    return table(["agent", "seeds", *heads, "loss at the end", "seeds"], rows)
+    return markdown_table(["agent", "seeds", *heads, "loss at the end", "seeds"], rows)
 
 
 def _rows(run: Mapping[str, Group], moments: Sequence[Moment], outcomes: Outcomes) -> Iterator[list[str]]:

@@ -7,8 +7,9 @@ import numpy as np
 
 from qdt_rl.config import TrainConfig
 from qdt_rl.experiments.cells import Cell
+from qdt_rl.experiments.markdown import markdown_table
 from qdt_rl.experiments.reports.outcomes import Array, Group, Outcomes, by_seed, in_ablation
-from qdt_rl.experiments.reports.page import Page, Panel, mean_and_interval, table
+from qdt_rl.experiments.reports.page import Page, Panel, mean_and_interval
 from qdt_rl.experiments.reports.panels import Curves
 
 _INTRODUCTION = """\
@@ -68,7 +69,7 @@ def inside(groups: Mapping[str, Group], outcomes: Outcomes) -> Page:
         for block in range(n_blocks)
     )
     introduction = _INTRODUCTION.format(first=first, last=last)
-    return Page(f"{introduction}\n{table(_HEADER, rows)}", _figures(groups, n_blocks, outcomes))
+    return Page(f"{introduction}\n{markdown_table(_HEADER, rows)}", _figures(groups, n_blocks, outcomes))
 
 
 def over_training(group: Group, outcomes: Outcomes, measure: Measure) -> dict[float, Array]:

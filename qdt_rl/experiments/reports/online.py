@@ -6,8 +6,9 @@ import numpy as np
 
 from qdt_rl.evaluation.result import normalized_scores
 from qdt_rl.experiments.cells import ONLINE_AGENTS, Cell
+from qdt_rl.experiments.markdown import markdown_table
 from qdt_rl.experiments.reports.outcomes import Group, Outcomes, by_seed, in_ablation
-from qdt_rl.experiments.reports.page import Page, mean_and_interval, table
+from qdt_rl.experiments.reports.page import Page, mean_and_interval
 from qdt_rl.experiments.reports.panels import Rows
 from qdt_rl.experiments.reports.tasks import Task
 
@@ -52,7 +53,7 @@ def online_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
     references = outcomes.references(groups.values())
     rows += [[name, "–", seeds, mean, score, "–"] for name, seeds, mean, score, _ in bounds(references)]
     text = outcomes.shortfall(cell for group in groups.values() for cell in group.values())
-    text += "\n" + table(["agent", "trained", "seeds", "return", "normalised", "minutes"], rows)
+    text += "\n" + markdown_table(["agent", "trained", "seeds", "return", "normalised", "minutes"], rows)
     levels = {"random actions": references[0], "expert": references[1]}
     panel = Rows(cells[0].dataset, "return", returns, levels)
     return Page(f"{text}\nThe bound: 4 a step, 1,000 steps.\n", {"returns": [panel]} if returns else {})

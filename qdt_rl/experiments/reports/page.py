@@ -1,6 +1,6 @@
 """A page of an experiment: its text, and the panels of its figures."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -31,12 +31,6 @@ class Page:
 
     text: str
     figures: Mapping[str, Sequence[Panel]] = field(default_factory=dict)
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table, the first column to the left and the others to the right."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def times(ratios: Mapping[int, float]) -> str:

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from qdt_rl.experiments.cells import Cell
+from qdt_rl.experiments.markdown import markdown_table
 from qdt_rl.experiments.reports.outcomes import Group, Moment, Outcomes, by_seed, learning_curve
-from qdt_rl.experiments.reports.page import Page, mean_and_interval, table
+from qdt_rl.experiments.reports.page import Page, mean_and_interval
 from qdt_rl.experiments.reports.panels import LOSS, Curves
 
 _EARLY = Moment(2000)
@@ -21,7 +22,7 @@ def plateau_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
     curves, losses = [], []
     for dataset in dict.fromkeys(cell.dataset for cell in cells):
         groups = by_seed((cell for cell in cells if cell.dataset == dataset), lambda cell: cell.variant)
-        parts.append(f"### {dataset}\n\n{table(_HEADER, _rows(groups, outcomes))}")
+        parts.append(f"### {dataset}\n\n{markdown_table(_HEADER, _rows(groups, outcomes))}")
         run = {agent: whole for agent, group in groups.items() if (whole := outcomes.whole(group))}
         returns = {agent: learning_curve(groups[agent], outcomes, whole) for agent, whole in run.items()}
         traces = {agent: outcomes.trace(groups[agent], whole, "loss") for agent, whole in run.items()}

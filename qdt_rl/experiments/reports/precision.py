@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from qdt_rl.experiments.cells import Cell
+from qdt_rl.experiments.markdown import markdown_table
 from qdt_rl.experiments.reports.outcomes import Group, Moment, Outcomes, by_seed, moments_of, settings_of
-from qdt_rl.experiments.reports.page import Page, mean_and_interval, table
+from qdt_rl.experiments.reports.page import Page, mean_and_interval
 
 
 def precision_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
@@ -20,8 +21,8 @@ def precision_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
         contexts.append(_row(variant, (rounded, window), (rounded, cached), outcomes))
     header = ["agent", "updates", "seeds"]
     tables = [
-        table([*header, "float32", "bfloat16", "difference"], precisions),
-        table([*header, "sliding window", "cached context", "difference"], contexts),
+        markdown_table([*header, "float32", "bfloat16", "difference"], precisions),
+        markdown_table([*header, "sliding window", "cached context", "difference"], contexts),
     ]
     return Page("\n".join([outcomes.shortfall(cells), *tables]))
 

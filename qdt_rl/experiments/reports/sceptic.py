@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from qdt_rl.evaluation.statistics import Statistic, bootstrap_interval, crossed_interval, student_interval
+from qdt_rl.experiments.markdown import markdown_table
 from qdt_rl.experiments.reports.outcomes import Array
-from qdt_rl.experiments.reports.page import table
 from qdt_rl.experiments.reports.tasks import Task
 
 Conclusion = Literal["+", "−", "open"]
@@ -55,7 +55,9 @@ def sceptic_table(task: Task) -> str:
         views += [conclude(task.contrast(contrast, moment).mean(axis=1)) for moment in other]
         marked = [_marked(view, conclusion) for view in views]
         rows.append([name, conclusion, _left_out(leave_one_out(differences), conclusion), *marked])
-    return table(["the sceptic", "conclusion", "without one seed", "IQM", *_OTHER_INTERVALS, *heads], rows)
+    return markdown_table(
+        ["the sceptic", "conclusion", "without one seed", "IQM", *_OTHER_INTERVALS, *heads], rows
+    )
 
 
 def expected_by_chance(all_tasks: Sequence[Task]) -> str:

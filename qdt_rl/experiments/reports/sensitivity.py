@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 from qdt_rl.config import ModelConfig, TrainConfig
 from qdt_rl.experiments.cells import Cell
+from qdt_rl.experiments.markdown import markdown_table
 from qdt_rl.experiments.reports.outcomes import Array, Group, Outcomes, by_seed, in_ablation, settings_of
-from qdt_rl.experiments.reports.page import Page, mean_and_interval, table
+from qdt_rl.experiments.reports.page import Page, mean_and_interval
 from qdt_rl.experiments.reports.panels import Curves
 from qdt_rl.model.variants import VARIANTS
 
@@ -56,7 +57,7 @@ def sensitivity_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
     header = ["factor", "value", "agent", "seeds", "return", "difference from the default, same seeds"]
     shortfall = outcomes.shortfall(cell for level in everything for cell in level.group.values())
     rows = [row for agents in _by_line(everything) for row in _rows(agents, outcomes)]
-    text = f"{shortfall}\n{table(header, rows)}\n{_rivals(everything, outcomes)}"
+    text = f"{shortfall}\n{markdown_table(header, rows)}\n{_rivals(everything, outcomes)}"
     by_factor = [[level for level in everything if level.factor == setting] for setting in FACTORS]
     panels = [_panel(varied, outcomes) for varied in by_factor if varied]
     panels = [panel for panel in panels if panel.lines]
@@ -100,7 +101,7 @@ def _rivals(everything: Sequence[Level], outcomes: Outcomes) -> str:
             rows.append(
                 [f"{value:g}", f"`qdt` − `{rival}`", str(len(seeds)), mean_and_interval(mine - its, True)]
             )
-    return table(["learning rate", "agents", "seeds", "difference at the end"], rows)
+    return markdown_table(["learning rate", "agents", "seeds", "difference at the end"], rows)
 
 
 def _panel(varied: Sequence[Level], outcomes: Outcomes) -> Curves:
