@@ -2,7 +2,6 @@
 
 import re
 
-_PARTS = re.compile(r"(.*?)(-v\d+)?", re.DOTALL)
 _ENV_ID = re.compile(r"(qdt_envs:)?[\w./-]{1,200}")
 
 
@@ -15,11 +14,4 @@ def may_name_same_env(first: str | None, second: str | None) -> bool:
     """Whether two ids may name one environment; None is one that is not known."""
     if first is None or second is None:
         return True
-    (name, version), (other, others) = _parts(first), _parts(second)
-    return name == other and (version == others or not version or not others)
-
-
-def _parts(env_id: str) -> tuple[str, str]:
-    """Return the name, without the module to import, and the version, which may be left out: the latest."""
-    name, version = _PARTS.fullmatch(env_id.split(":")[-1]).groups()  # type: ignore[union-attr]  # fits any
-    return name, version or ""
+    return first.split(":")[-1] == second.split(":")[-1]  # "module:id" imports the module, and is the id

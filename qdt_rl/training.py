@@ -139,7 +139,8 @@ class Trainer:
         for name, parameter in self._parameters.items() if self.n_updates else ():
             moments = self.optimizer.state.get(parameter, {})  # none of a parameter that has been frozen
             for moment in _MOMENTS:
-                state[f"optimizer.{moment}.{name}"] = moments.get(moment, torch.zeros_like(parameter))
+                value = moments[moment] if moments else torch.zeros_like(parameter)
+                state[f"optimizer.{moment}.{name}"] = value
         state |= {f"generator.{i}": dropout.generator.get_state() for i, dropout in enumerate(self._dropouts)}
         return state
 
@@ -151,7 +152,7 @@ class Trainer:
         """
         check_tensors(self.model, state, n_updates)
         for name, parameter in self.model.named_parameters():
-            if n_updates:
+            if n_updates and state[f"optimizer.exp_avg_sq.{name}"].any():  # else it has been frozen so far
                 moments = {moment: state[f"optimizer.{moment}.{name}"].to(parameter) for moment in _MOMENTS}
                 step = torch.tensor(float(n_updates), device=parameter.device)
                 self.optimizer.state[parameter] = {"step": step, **moments}

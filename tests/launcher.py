@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 _SCRIPT = """
-import os, resource, sys
+import os, resource, sys, traceback
 from pathlib import Path
 import lightning_fabric, lightning_fabric.plugins
 PRELUDE
@@ -23,6 +23,8 @@ for line in sys.stdin:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (int(max_file_size),) * 2)
             exec(WORK)
             code = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(code)
     print(child, flush=True)
@@ -59,4 +61,5 @@ class Launcher:
             with suppress(ProcessLookupError):  # it has ended
                 os.kill(pid, signal.SIGKILL)
         status = int(self.process.stdout.readline())
+        assert status in (0, signal.SIGKILL), "the work has failed"
         return time.perf_counter() - start, status

@@ -81,7 +81,8 @@ def generate_dataset(
 def generation_seed(dataset: MinariDataset) -> int | None:
     """Return the seed that a dataset was generated from, or None if ``generate_dataset`` did not make it."""
     description = dataset.storage.metadata.get("description") or ""
-    stated = re.search(_MADE.format(seed=r"(\d+)"), description)
+    before, after = map(re.escape, _MADE.split("{seed}"))
+    stated = re.search(rf"{before}(\d+){after}", description)
     return int(stated[1]) if stated else None
 
 

@@ -24,14 +24,17 @@ def may_be_env_of(env: AnyEnv, env_id: str | None) -> bool:
     Other arguments are not looked at: environments that datasets recover often have some.
 
     Args:
-        env: As ``vector_env`` takes it; one without a spec may be any.
+        env: As ``vector_env`` takes it; one without a spec may be any, but for an AsyncVectorEnv that was put
+            together by hand: its rows have specs, and cannot be asked.
         env_id: None is one that is not known.
     """
     if isinstance(env, str):
         return may_name_same_env(env, env_id)
-    spec = None if env_id is None else _spec(env)
-    if spec is None:
+    if env_id is None:
         return True
+    spec = _spec(env)
+    if spec is None:
+        return not isinstance(getattr(env, "unwrapped", None), AsyncVectorEnv)
     registered = gym.registry.get(spec.id)
     is_shorter = registered is not None and _horizon(spec) < _horizon(registered)
     return may_name_same_env(spec.id, env_id) and not is_shorter

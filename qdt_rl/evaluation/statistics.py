@@ -1,5 +1,6 @@
 """How sure an average over runs or episodes is: rliable's definitions (arXiv 2108.13264), with a seed."""
 
+import reprlib
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -163,5 +164,5 @@ def _finite(values: ArrayLike) -> np.ndarray:
     except (TypeError, ValueError):
         sample = np.array([])
     if not sample.size or not np.isfinite(sample).all():
-        raise InputError(f"values must be one or more finite numbers, but {values!r} was given.")
+        raise InputError(f"values must be one or more finite numbers, but {reprlib.repr(values)} was given.")
     return sample

@@ -3,7 +3,7 @@
 import uuid
 import warnings
 from abc import abstractmethod
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
@@ -85,7 +85,7 @@ class OfflinePolicy(Persistent, SB3Face):
         self.reference_scores: tuple[float, float] | None = None
         self.best_return: float | None = None
         self.env_id: str | None = None
-        self._settings = agent_file.as_json(settings)
+        self._settings = agent_file.as_json({**settings, "tensorboard_log": None})
         self.tensorboard_log = tensorboard_log
         self._identity = uuid.uuid4().hex
         self._run: TrainingRun | None = None  # comes with the model
@@ -154,21 +154,19 @@ class OfflinePolicy(Persistent, SB3Face):
         from qdt_rl.policy.callbacks import as_callback
 
         trainer, sampler = self._take_up(load_dataset(dataset))
-        hooks = as_callback(callback)
-        _ = self.logger  # a run's log begins before its first update
-        hooks.init_callback(self)  # type: ignore[arg-type]  # SB3 names its own base class; we have what it reads
-        hooks.on_training_start({"self": self, "total_timesteps": self.num_timesteps + n_steps}, {})
-        try:
+        with ExitStack() as at_the_end:  # the last that is registered comes first
+            at_the_end.callback(cast(TrainingRun, self._run).put_down)
+            hooks = as_callback(callback)
+            _ = self.logger  # a run's log begins before its first update
+            hooks.init_callback(self)  # type: ignore[arg-type]  # SB3 names its base class; we have what it reads
+            hooks.on_training_start({"self": self, "total_timesteps": self.num_timesteps + n_steps}, {})
+            at_the_end.callback(hooks.on_training_end)
+            at_the_end.callback(self.model.eval)
             tracked = track(train(trainer, sampler, n_steps), n_steps, "Training", progress_bar)
-            with closing(tracked) as updates:
-                for update in self._logged(updates, log_interval):
-                    hooks.update_locals({"update": update})
-                    if not hooks.on_step():
-                        break
-        finally:
-            self.model.eval()
-            hooks.on_training_end()
-            cast(TrainingRun, self._run).put_down()
+            for update in self._logged(at_the_end.enter_context(closing(tracked)), log_interval):
+                hooks.update_locals({"update": update})
+                if not hooks.on_step():
+                    break
         return self
 
     def predict(

@@ -36,7 +36,8 @@ class SB3Face(ABC):
 
     def __init__(self, verbose: int) -> None:
         self.verbose = verbose
-        self._logger: Logger | None = None
+        self._given_logger: Logger | None = None
+        self._own_logger: Logger | None = None
         self._tensorboard_run: str | None = None
 
     @property
@@ -49,8 +50,10 @@ class SB3Face(ABC):
     def tensorboard_log(self, folder: str | PathLike[str] | None) -> None:
         is_place = folder is None or isinstance(folder, str | PathLike)
         require(is_place, "tensorboard_log", "a folder or None", folder)
-        self._settings["tensorboard_log"] = None if folder is None else fspath(folder)
-        self._logger = self._tensorboard_run = None
+        path = None if folder is None else fspath(folder)
+        if path != self.tensorboard_log:
+            self._settings["tensorboard_log"], self._tensorboard_run = path, None
+            self._own_logger = None
 
     @property
     @abstractmethod
@@ -64,15 +67,17 @@ class SB3Face(ABC):
     @property
     def logger(self) -> "Logger":
         """Where ``fit`` logs: what ``set_logger`` gave, or one after ``verbose`` and ``tensorboard_log``."""
-        if self._logger is None:
+        if self._given_logger is not None:
+            return self._given_logger
+        if self._own_logger is None:
             from qdt_rl.policy.run_log import run_logger
 
-            self._logger = run_logger(self.verbose, self.tensorboard_outputs())
-        return self._logger
+            self._own_logger = run_logger(self.verbose, self.tensorboard_outputs())
+        return self._own_logger
 
     def set_logger(self, logger: "Logger") -> None:
         """Log to ``logger`` from now on; ``stable_baselines3.common.logger.configure`` makes one."""
-        self._logger = logger
+        self._given_logger = logger
 
     def tensorboard_outputs(self) -> "list[KVWriter]":
         """Return what goes on with this run's log in ``tensorboard_log``, for a logger; nothing without one.

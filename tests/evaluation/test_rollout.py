@@ -305,13 +305,11 @@ def test_an_environment_that_lacks_a_package(tally_policy):
         ("A-v0", "B-v0", False),
         ("module:A-v0", "module:B-v0", False),
         (None, "A-v0", True),
-        ("A", "A-v0", True),  # Gymnasium makes the latest version
-        ("module:A", "A-v1", True),
-        ("A", "B-v0", False),
+        ("A", "A-v0", False),  # Gymnasium makes the latest version, which may be another
         ("A-v1", "A-v0", False),
     ],
 )
-def test_ids_are_one_but_for_a_module_before_a_colon_and_a_version_left_out(first, second, expected):
+def test_a_module_before_a_colon_is_not_part_of_an_id(first, second, expected):
     assert may_name_same_env(first, second) is may_name_same_env(second, first) is expected
 
 
@@ -383,7 +381,9 @@ def test_the_workers_of_a_vector_env_are_not_asked_what_they_cannot_pickle():
         return gym.wrappers.TransformReward(gym.make(SYNTHETIC, max_episode_steps=2), lambda reward: 0.0)
 
     with closing(AsyncVectorEnv([make] * 2)) as env:
-        assert evaluate(policy, env, 0.0, 2).returns.tolist() == [0.0, 0.0]
+        result = evaluate(policy, env, 0.0, 2)
+    assert result.returns.tolist() == [0.0, 0.0]
+    assert result.normalized_scores is None, "it may be any environment"
 
 
 def test_an_environment_without_a_spec_or_a_registration_may_be_any(lottery):

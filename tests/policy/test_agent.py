@@ -381,9 +381,13 @@ def test_a_part_of_the_model_may_be_frozen(dataset, tmp_path):
     policy.fit(dataset, 3).save(tmp_path / "agent.zip")
     loaded = QDTPolicy.load(tmp_path / "agent.zip")
     assert_same_run(loaded, policy)
-    assert all(
-        torch.equal(tensor, before[name]) for name, tensor in loaded.model.embedding.state_dict().items()
-    )
+    loaded.model.embedding.requires_grad_(False)  # which a file does not say
+    assert_same_run(loaded.fit(dataset, 2), policy.fit(dataset, 2))
+    for name, tensor in loaded.model.embedding.state_dict().items():
+        assert torch.equal(tensor, before[name])
+    for twin in (loaded, policy):  # moments begin where training begins
+        twin.model.embedding.requires_grad_(True)
+    assert_same_run(loaded.fit(dataset, 2), policy.fit(dataset, 2))
 
 
 def test_a_policy_keeps_no_data(dataset, monkeypatch):

@@ -7,6 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from stable_baselines3.common.logger import configure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from qdt_rl.errors import CheckpointError, ConfigError
@@ -57,15 +58,20 @@ def test_each_run_has_a_folder_of_its_own(dataset, tmp_path):
 
 def test_another_folder_for_the_log_is_kept_and_heeded(dataset, tmp_path):
     """Whoever trains somebody else's agent names a folder of his own."""
-    policy = fit(new_policy(tmp_path / "theirs"), dataset, 1)
+    policy = new_policy(tmp_path / "theirs").fit(dataset, 1, log_interval=1)
+    policy.tensorboard_log = tmp_path / "theirs"  # the same: the run goes on
+    fit(policy, dataset, 1)
     policy.tensorboard_log = tmp_path / "ours"
     policy.save(tmp_path / "agent.zip")
     for mine in (policy, QDTPolicy.load(tmp_path / "agent.zip")):
         assert mine.tensorboard_log == str(tmp_path / "ours")
         fit(mine, dataset, 1)
     assert runs(tmp_path / "theirs") == ["QDTPolicy_1"]
-    assert losses(tmp_path / "theirs" / "QDTPolicy_1")[0] == [1]
-    assert losses(tmp_path / "ours" / "QDTPolicy_1")[0] == [2]
+    assert losses(tmp_path / "theirs" / "QDTPolicy_1")[0] == [1, 2]
+    assert losses(tmp_path / "ours" / "QDTPolicy_1")[0] == [3]
+    policy.set_logger(configure(None, []))
+    given, policy.tensorboard_log = policy.logger, None
+    assert policy.logger is given
     with pytest.raises(ConfigError, match="tensorboard_log must be a folder or None, but 3 was given"):
         policy.tensorboard_log = 3
 

@@ -11,21 +11,21 @@ from qdt_rl.experiments.reports.panels import Rows
 _RULE = """\
 **The rule.** A reading *fails* if in every seed Q-attention's score is below half of that of its own run of
 the seed, as it is. It fails *alone*, as the paper says, if `dt` under the same reading keeps at least half
-of its own score in every seed; readings of the entanglement leave `dt` as it is. If either agent falls so
-in some seeds alone, the reading is *mixed*. The score is 0 for random actions and 100 for the expert, at the
-end, asked for the best return in the data. Nothing is concluded before all seeds have been run. Differences
-are paired by seed; a failed run counts as none, and one that diverged by the weights before. For comparison:
-in the paper Q-attention alone is at −2447 and DT at −134, a difference of
+of its own score in every seed; readings of the entanglement leave `dt` as it is. It is *mixed* if Q-attention
+falls so in some seeds alone, or in all while `dt` does in some. The score is 0 for random actions and 100 for
+the expert, at the end, asked for the best return in the data. Nothing is concluded before all seeds have been
+run. Differences are paired by seed; a failed run counts as none, and one that diverged by the weights before.
+For comparison: in the paper Q-attention alone is at −2447 and DT at −134, a difference of
 −2313. (Until 26 November 2026, when eight runs had ended, *alone* was to be below half of `dt`'s score under
-the reading, which means nothing where `dt`'s is below zero; when the first seed had ended, *mixed* was called
-*stands* or *fails*.)
+the reading, which means nothing where `dt`'s is below zero; until the sixteen runs of the first seed had
+ended, *mixed* was called *stands* or *fails*.)
 
 Runs without a causal mask, and with entanglement across tokens, act by the sliding window, since no cache can
 serve them; all others act from the cached context.
 """
 _WORDS = {("warmup_steps", 0): "no warm-up", ("max_grad_norm", 1e9): "no clipping"}
 _AGENTS = ("q-attention", "dt")
-_HEADER = ["reading", "seeds", "return", "− as it is", "`dt`", "− `dt`", "score kept, %", "verdict"]
+_HEADER = ["reading", "seeds", "return", "− as it is", "`dt` [seeds]", "− `dt`", "score kept, %", "verdict"]
 
 
 def catastrophe_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
@@ -67,6 +67,7 @@ def reading(cell: Cell) -> str:
 
 def _row(name: str, group: Group, own: Group, dt: Group, outcomes: Outcomes) -> list[str]:
     plain = in_ablation(group, "dt")
+    dt_seeds = outcomes.finished(dt)
     seeds, beside_dt = outcomes.finished(group, own), outcomes.finished(group, own, dt, plain)
     returns = outcomes.returns(group, seeds)
     n_diverged = sum(outcomes.state(group[seed]) == "diverged" for seed in seeds)
@@ -79,7 +80,7 @@ def _row(name: str, group: Group, own: Group, dt: Group, outcomes: Outcomes) -> 
         f"{len(seeds)} of {len(group)}",
         mean_and_interval(returns),
         mean_and_interval(returns - outcomes.returns(own, seeds), signed=True),
-        mean_and_interval(outcomes.returns(dt, outcomes.finished(dt))),
+        mean_and_interval(outcomes.returns(dt, dt_seeds)) + f" [{len(dt_seeds)}]",
         mean_and_interval(difference, signed=True),
         mean_and_interval(outcomes.kept(group, own, seeds)),
         verdict + (f", {n_diverged} diverged" if n_diverged else ""),

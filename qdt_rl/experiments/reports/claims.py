@@ -36,10 +36,10 @@ down. A point is some 57 units of return: if the paper's returns were on our sca
 
 **What the rules are worth.** They were written when 20 runs had ended, two whole seeds among them, and are
 not blind to those. On 26 November 2026, when 37 runs had ended, two of them were changed: until then a line
-counted whole seeds only, and the time was a median over medium-replay. Verdicts before all seeds have been
-run are interim; neither repeated looks nor the number of claims is corrected for. The last column judges
-{_UNSEEN}: they were run after that, on one machine, at one precision and from one commit, which is the
-only look at runs that no rule had seen.
+counted whole seeds only, and the time was a median over medium-replay; when 87 had ended, a third, that times
+are compared within one precision, was dropped, which changed no line. Verdicts before all seeds have been run
+are interim; neither repeated looks nor the number of claims is corrected for. The last column judges
+{_UNSEEN}: their runs came after the rules, and so are the only ones that no rule had seen.
 """
 _HEADER = ["the paper's claim", "in the paper", "confirmed if", "seeds", "here", "verdict", _UNSEEN]
 
@@ -201,7 +201,7 @@ def _credit(by_name: Mapping[str, Task]) -> Sequence[str]:
         "QDT assigns credit better",
         "no figure",
         "a delay of 50 steps costs `qdt` less than `dt`",
-        f"{len(shared)} of {delayed.n_planned(*_GAIN)}, {len(alike)} on one machine",
+        f"{len(shared)} of {delayed.n_planned(*_GAIN)}, {len(alike)} run alike",
         *_judged(cost, above),
         "–",
     )

@@ -19,7 +19,7 @@ _DELAYS_HEADER = [
     "agent",
     "delay",
     "seeds",
-    "on one machine",
+    "run alike",
     "undelayed",
     "delayed",
     "difference",
@@ -64,8 +64,9 @@ def credit_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
     shortfall = outcomes.shortfall(cell for group in groups.values() for cell in group.values())
     text = (
         f"{shortfall}\n### Delayed rewards\n\nThe score kept is a delayed run's score over that of the "
-        "undelayed run of the same seed; the score is 0 for random actions, 100 for the expert. Cloning "
-        f"reads no rewards, and so keeps all but what the best tenth loses by its choice.\n\n{delays}\n"
+        "undelayed run of the same seed; the score is 0 for random actions, 100 for the expert. Runs alike "
+        "are those on one kind of processor at one precision. Cloning reads no rewards, and so keeps all but "
+        f"what the best tenth loses by its choice.\n\n{delays}\n"
         "Credit assignment is better where a delay costs less, by the seed:\n\n"
         f"{contrasts}\n### Hidden polarity\n\nWhat memory is worth is the difference from the same agent "
         f"with a context of 1; the one from `bc` is also what asking for a return is worth.\n\n{hidden}"
@@ -161,7 +162,7 @@ def _delay_panels(groups: Mapping[Condition, Group], outcomes: Outcomes) -> dict
 
 
 def _hidden_panel(groups: Mapping[Condition, Group], outcomes: Outcomes) -> dict[str, list[Panel]]:
-    """Draw the return against the context, and what agents without one reach, of seeds as for delays."""
+    """Draw the return against the context, of seeds as for delays, and of all what cloning reaches."""
     by_agent: dict[str, dict[float, Group]] = {}
     for condition, group in sorted(groups.items()):
         if condition.dataset == HIDDEN:

@@ -24,8 +24,8 @@ _INTRODUCTION = """\
 `wide-dt+folded-start` starts as the same function as the `qdt` of its seed, and sees the same windows and
 dropout masks; `wide-dt` starts from weights of its own. So `qdt` less the first is the parameterisation's
 doing, or that of rounding, which sets the two apart from the first update on, and the first less the second
-the initial weights'. Losses are means over the last 500 updates, in thousandths, of seeds that ran whole and
-at one precision. Each line takes the seeds that its agents share.
+the initial weights'. Losses are means over the last 500 updates, in thousandths, of runs that did not
+diverge. Each line takes the seeds that its agents share, and a difference of losses those of one precision.
 """
 
 
@@ -56,7 +56,7 @@ def _table(run: Mapping[str, Group], outcomes: Outcomes) -> str:
     moments = moments_of(cell)
     heads = [f"{moment.n_updates:,} updates" for moment in moments]
     rows = list(_rows(run, moments, outcomes))
-    return markdown_table(["agent", "seeds", *heads, "loss at the end", "seeds"], rows)
+    return markdown_table(["agent", "seeds", *heads, "loss at the end", "seeds, loss"], rows)
 
 
 def _rows(run: Mapping[str, Group], moments: Sequence[Moment], outcomes: Outcomes) -> Iterator[list[str]]:
@@ -90,7 +90,7 @@ def _same_start(run: Mapping[str, Group], outcomes: Outcomes) -> str:
                 np.array([outcomes.record(group[seed])["loss"][0] for seed in seeds]) for group in pair
             )
             apart = np.abs(other / first - 1).max()
-            told.append(f"that of `{agent}` by {apart:.1e} of it ({len(seeds)} seeds)")
+            told.append(f"that of `{agent}` by at most {apart:.1e} of it ({len(seeds)} seeds)")
     if not told:
         return ""
-    return f"From `qdt`'s loss at the first update differs, at most, {', and '.join(told)}.\n"
+    return f"At the first update the loss differs from `qdt`'s: {', and '.join(told)}.\n"

@@ -124,7 +124,7 @@ def _row(agent: str, group: Group, block: int, moments: tuple[int, int], outcome
         _first_and_last(over_training(group, outcomes, measure), moments, n_measured) for measure in measures
     )
     lines = [over_training(group, outcomes, weight(block, rank)) for rank in range(len(_RANKS))]
-    weights = " / ".join(f"{list(line.values())[-1].mean():.4f}" for line in lines if line) or "–"
+    weights = " / ".join(f"{line[moments[1]].mean():.4f}" for line in lines if moments[1] in line) or "–"
     count = f"{n_measured} of {len(group)}"
     return [f"`{agent}`", str(block + 1), count, alike, aligned, weights, entangled, largest]
 

@@ -12,7 +12,7 @@ _EARLY = Moment(2000)
 _HEADER = ["agent", "seeds", "2,000 updates", "at the end", "difference"]
 _INTRODUCTION = """\
 After 2,000 updates the agents are judged at the end alone, so that a rise is seen, and one that fell again is
-not. Of runs that diverged nothing is said.
+not.
 """
 
 
@@ -23,9 +23,9 @@ def plateau_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
     for dataset in dict.fromkeys(cell.dataset for cell in cells):
         groups = by_seed((cell for cell in cells if cell.dataset == dataset), lambda cell: cell.variant)
         parts.append(f"### {dataset}\n\n{markdown_table(_HEADER, _rows(groups, outcomes))}")
-        run = {agent: whole for agent, group in groups.items() if (whole := outcomes.whole(group))}
-        returns = {agent: learning_curve(groups[agent], outcomes, whole) for agent, whole in run.items()}
-        traces = {agent: outcomes.trace(groups[agent], whole, "loss") for agent, whole in run.items()}
+        run = {agent: seeds for agent, group in groups.items() if (seeds := outcomes.finished(group))}
+        returns = {agent: learning_curve(groups[agent], outcomes) for agent in run}
+        traces = {agent: outcomes.trace(groups[agent], seeds, "loss") for agent, seeds in run.items()}
         if returns:
             curves.append(Curves(dataset, "updates", "return", returns, log_x=True))
             losses.append(Curves(dataset, "updates", LOSS, traces, log_y=True, as_band=True))
@@ -34,7 +34,7 @@ def plateau_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
 
 def _rows(groups: Mapping[str, Group], outcomes: Outcomes) -> Iterator[list[str]]:
     for agent, group in groups.items():
-        seeds = outcomes.whole(group)
+        seeds = outcomes.finished(group)
         early, late = outcomes.returns(group, seeds, _EARLY), outcomes.returns(group, seeds)
         yield [
             f"`{agent}`",
@@ -42,7 +42,7 @@ def _rows(groups: Mapping[str, Group], outcomes: Outcomes) -> Iterator[list[str]
             *(mean_and_interval(returns) for returns in (early, late)),
             mean_and_interval(late - early, signed=True),
         ]
-    seeds = outcomes.whole(groups["qdt"], groups["dt"])
+    seeds = outcomes.finished(groups["qdt"], groups["dt"])
     gaps = [
         outcomes.returns(groups["qdt"], seeds, moment) - outcomes.returns(groups["dt"], seeds, moment)
         for moment in (_EARLY, None)

@@ -75,8 +75,13 @@ def expected_by_chance(all_tasks: Sequence[Task]) -> str:
     )
 
 
+def false_positives(n_seeds: int) -> str:
+    """Return how often a bootstrap of so many seeds excludes the truth, in per cent."""
+    return f"{100 * FALSE_POSITIVES[n_seeds]:.0f} %"
+
+
 def _rates() -> str:
-    return ", ".join(f"{100 * rate:.0f} % with {n} seeds" for n, rate in FALSE_POSITIVES.items())
+    return ", ".join(f"{false_positives(n)} with {n} seeds" for n in FALSE_POSITIVES)
 
 
 def _left_out(conclusions: Sequence[Conclusion], conclusion: Conclusion) -> str:

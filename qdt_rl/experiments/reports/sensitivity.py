@@ -77,7 +77,7 @@ def _rows(line: Sequence[Level], outcomes: Outcomes) -> Iterator[list[str]]:
     own = in_ablation(line[0].group, line[0].agent)
     for level in line:
         seeds = shared if outcomes.finished(level.group) else []
-        with_own = [seed for seed in seeds if outcomes.finished(own)]
+        with_own = seeds if outcomes.finished(own) else []
         differences = outcomes.returns(level.group, with_own) - outcomes.returns(own, with_own)
         yield [
             name,
@@ -98,9 +98,8 @@ def _rivals(everything: Sequence[Level], outcomes: Outcomes) -> str:
             pair = of["qdt", value], of.get((rival, value), {})
             seeds = outcomes.finished(*pair)
             mine, its = (outcomes.returns(group, seeds) for group in pair)
-            rows.append(
-                [f"{value:g}", f"`qdt` − `{rival}`", str(len(seeds)), mean_and_interval(mine - its, True)]
-            )
+            count, difference = f"{len(seeds)} of {len(pair[0])}", mean_and_interval(mine - its, signed=True)
+            rows.append([f"{value:g}", f"`qdt` − `{rival}`", count, difference])
     return markdown_table(["learning rate", "agents", "seeds", "difference at the end"], rows)
 
 

@@ -24,7 +24,7 @@ from qdt_rl.experiments.reports.outcomes import Outcomes, Records
 from qdt_rl.experiments.reports.page import Page
 from qdt_rl.experiments.reports.plateau import plateau_page
 from qdt_rl.experiments.reports.precision import precision_page
-from qdt_rl.experiments.reports.sceptic import FALSE_POSITIVES
+from qdt_rl.experiments.reports.sceptic import false_positives
 from qdt_rl.experiments.reports.sensitivity import sensitivity_page
 from qdt_rl.files import write_whole
 
@@ -51,11 +51,11 @@ REPORTS: Mapping[str, Report] = MappingProxyType(
 )
 """By the names of ``GRIDS``."""
 
-_RATES = {n: f"{100 * rate:.0f} %" for n, rate in FALSE_POSITIVES.items()}
+_TWO, _THREE, _FIVE = (false_positives(n) for n in (2, 3, 5))
 _INTERVALS = f"""\
 Intervals: 95 %, percentile bootstrap over seeds, where a table does not name another. Of few seeds it is too
-narrow: it excludes a true zero in {_RATES[2]} of all cases with two seeds, in \
-{_RATES[3]} with three and in {_RATES[5]} with five."""
+narrow: it excludes a true zero in {_TWO} of all cases with two seeds, in \
+{_THREE} with three and in {_FIVE} with five."""
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
 body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }}
@@ -79,6 +79,17 @@ def write_report(name: str, folder: Path) -> list[Path]:
         RecordError: If there are no records, or too few to say anything.
         ConfigError: If the experiment is unknown.
     """
+    text, page = read_report(name, folder)
+    images = _draw(name, page, folder)
+    markdown, html = folder / f"{name}.md", folder / f"{name}.html"
+    write_whole(markdown, with_links(name, text, page).encode())
+    write_whole(html, _html(name, text, images).encode())
+    drawings = [image.with_suffix(suffix) for image in images.values() for suffix in (".svg", ".png")]
+    return [markdown, *drawings, html]
+
+
+def read_report(name: str, folder: Path) -> tuple[str, Page]:
+    """Return a report's Markdown, but for its figures, and its page; errors as ``write_report``."""
     cells, path = find_grid(name), records_path(folder, name)
     if not path.exists():
         raise RecordError(f"There are no records at {path}; run `qdt-rl experiment run {name}` first.")
@@ -86,14 +97,12 @@ def write_report(name: str, folder: Path) -> list[Path]:
     records = {other: read_records(records_path(folder, other)) for other in (name, *report.beside)}
     page = report.page(cells, Outcomes([record for found in records.values() for record in found]))
     made_with = "\n".join(_provenance(other, found) for other, found in records.items() if found)
-    text = f"## {name}\n\n{made_with}\n\n{_INTERVALS}\n\n{page.text}"
-    images = _draw(name, page, folder)
-    links = "".join(f"![{kind}]({image.name})\n\n" for kind, image in images.items())
-    markdown, html = folder / f"{name}.md", folder / f"{name}.html"
-    write_whole(markdown, f"{text}\n{links}".encode())
-    write_whole(html, _html(name, text, images).encode())
-    drawings = [image.with_suffix(suffix) for image in images.values() for suffix in (".svg", ".png")]
-    return [markdown, *drawings, html]
+    return f"## {name}\n\n{made_with}\n\n{_INTERVALS}\n\n{page.text}", page
+
+
+def with_links(name: str, text: str, page: Page) -> str:
+    """Return a report's Markdown with links to its figures."""
+    return text + "\n" + "".join(f"![{kind}]({name}-{kind}.png)\n\n" for kind in page.figures)
 
 
 def _draw(name: str, page: Page, folder: Path) -> dict[str, Path]:

@@ -47,7 +47,7 @@ def test_each_claim_by_hand():
             "+40.0 (+40.0 to +40.0)",
             "confirmed",
         ],
-        "QDT assigns credit better": ["5 of 5, 5 on one machine", "+0.0 (+0.0 to +0.0)", "undecided"],
+        "QDT assigns credit better": ["5 of 5, 5 run alike", "+0.0 (+0.0 to +0.0)", "undecided"],
     }
 
 
@@ -63,7 +63,7 @@ def test_what_a_delay_costs_each_is_compared_by_the_seed():
         return level(cell) - (cell.dataset == DELAYED[50]) * (30.0 if cell.variant == "qdt" else 50.0)
 
     assert verdicts(mean)["QDT assigns credit better"] == [
-        "5 of 5, 5 on one machine",
+        "5 of 5, 5 run alike",
         "+10.0 (+10.0 to +10.0)",
         "confirmed",
     ]
@@ -83,7 +83,7 @@ def test_four_seeds_decide_nothing_and_missing_tasks_say_so():
         "–",
         "undecided",
     ]
-    assert found["QDT assigns credit better"] == ["0 of 5, 0 on one machine", "–", "undecided"]
+    assert found["QDT assigns credit better"] == ["0 of 5, 0 run alike", "–", "undecided"]
     nothing = rows(claims_text(tasks(ABLATION, Outcomes([]))))[2:]
     assert {line[5] for line in nothing} == {"undecided"}
 
@@ -99,7 +99,7 @@ def test_a_claim_counts_the_seeds_of_the_agents_that_it_names():
         "5 of all 5, 5 + 5 + 5 + 5 + 5",
         "confirmed",
     ]
-    assert found["QDT assigns credit better"][::2] == ["5 of 5, 5 on one machine", "undecided"]
+    assert found["QDT assigns credit better"][::2] == ["5 of 5, 5 run alike", "undecided"]
 
 
 def test_an_agent_that_ran_alone_is_compared_with_nothing():
@@ -157,7 +157,7 @@ def test_runs_of_two_machines_are_told_where_they_are_compared():
         for cell in ABLATION
     ]
     lines = rows(claims_text(tasks(ABLATION, Outcomes(records))))
-    assert {line[0]: line[3] for line in lines}["QDT assigns credit better"] == "5 of 5, 4 on one machine"
+    assert {line[0]: line[3] for line in lines}["QDT assigns credit better"] == "5 of 5, 4 run alike"
 
 
 @pytest.mark.parametrize(
