@@ -64,14 +64,16 @@ def resolve_precision(precision: Precision, device_type: str) -> Precision:
     return "bf16-mixed" if native else "32"
 
 
-def require_device(device: str) -> None:
-    """Raise a ConfigError unless this machine has ``device``."""
+def require_device(device: str | torch.device) -> str:
+    """Return the name of ``device``; raise a ConfigError unless this machine has it."""
+    device = str(device) if isinstance(device, torch.device) else device
     if device == "cuda":
         is_here = torch.cuda.is_available()
     else:
         is_here = device in ("auto", "cpu") or (device == "mps" and torch.backends.mps.is_available())
     expected = "'auto', 'cpu', or a 'cuda' or 'mps' that this machine has, without an index"
     require(is_here, "device", expected, device)
+    return device
 
 
 def resolve_device(device: str) -> str:

@@ -111,7 +111,7 @@ class BehaviorCloning(OfflinePolicy):
         tensorboard_log: A folder for TensorBoard's logs, or None.
         verbose: 1 prints the log to standard output.
         seed: Of the initial weights and the batches.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``, or torch's object.
 
     Raises:
         ConfigError: If a value is out of its range.
@@ -135,7 +135,7 @@ class BehaviorCloning(OfflinePolicy):
         tensorboard_log: str | None = None,
         verbose: int = 0,
         seed: int = 0,
-        device: str = "auto",
+        device: str | torch.device = "auto",
     ) -> None:
         settings = {
             name: value for name, value in locals().items() if name not in ("self", "device", "__class__")

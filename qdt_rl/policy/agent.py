@@ -4,6 +4,7 @@ import threading
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float32
 
 from qdt_rl.config import ModelConfig, Precision, TrainConfig, require
@@ -46,7 +47,7 @@ class QDTPolicy(OfflinePolicy):
         tensorboard_log: A folder for TensorBoard's logs, or None.
         verbose: 1 prints the log to standard output.
         seed: Of the initial weights, the windows and the dropout masks.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``, or torch's object.
 
     Raises:
         ConfigError: If a name is unknown or a value out of its range.
@@ -72,7 +73,7 @@ class QDTPolicy(OfflinePolicy):
         tensorboard_log: str | None = None,
         verbose: int = 0,
         seed: int = 0,
-        device: str = "auto",
+        device: str | torch.device = "auto",
     ) -> None:
         settings = {
             name: value for name, value in locals().items() if name not in ("self", "device", "__class__")

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
+import torch
 from jaxtyping import Float32
 from torch import Tensor
 
@@ -47,7 +48,7 @@ class OfflinePolicy(Persistent, SB3Face):
         train_config: How to train.
         context_length: K, the timesteps of a training window.
         seed: Of the initial weights, the windows and the dropout masks.
-        device: Where to train and act: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+        device: Where to train and act: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``, or torch's object.
         verbose: 1 prints the log to standard output.
         tensorboard_log: A folder for TensorBoard's logs, or None.
 
@@ -71,17 +72,16 @@ class OfflinePolicy(Persistent, SB3Face):
         *,
         context_length: int,
         seed: int,
-        device: str,
+        device: str | torch.device,
         verbose: int,
         tensorboard_log: str | None,
     ) -> None:
         super().__init__(verbose)
-        require_device(device)
         require(isinstance(verbose, int | np.integer), "verbose", "a whole number", verbose)
         self.train_config = train_config
         self.context_length = int(context_length)
         self.seed = require_whole("seed", seed, 0)
-        self.device = device
+        self.device = require_device(device)
         self.reference_scores: tuple[float, float] | None = None
         self.best_return: float | None = None
         self.env_id: str | None = None

@@ -58,7 +58,7 @@ class Persistent(ABC):
 
     @classmethod
     @torch.inference_mode(mode=False)  # tensors of inference mode cannot train, and count no changes
-    def load(cls, path: str | Path, device: str = "auto") -> Self:
+    def load(cls, path: str | Path, device: str | torch.device = "auto") -> Self:
         """Read a policy that ``save`` wrote. Nothing in the file is executed.
 
         Args:
@@ -69,7 +69,7 @@ class Persistent(ABC):
             CheckpointError: If the file is missing, damaged, or not one of this class.
             ConfigError: If this machine does not have the device.
         """
-        require_device(device)
+        device = require_device(device)
         content, tensors = read_agent(agent_path(path))
         if content.get("class") != cls.__name__:
             raise CheckpointError(

@@ -599,3 +599,7 @@ def test_a_missing_device_is_not_blamed_on_the_file(fitted, tmp_path):
     fitted.save(tmp_path / "agent.zip")
     with pytest.raises(ConfigError, match=r"device must be 'auto', 'cpu', or a .*but 'cuda' was given"):
         QDTPolicy.load(tmp_path / "agent.zip", device="cuda")
+    for cpu in (QDTPolicy.load(tmp_path / "agent.zip", device=torch.device("cpu")), new_policy(device="cpu")):
+        assert cpu.device == "cpu"
+    with pytest.raises(ConfigError, match=r"without an index, but 'cpu:1' was given"):
+        new_policy(device=torch.device("cpu:1"))
