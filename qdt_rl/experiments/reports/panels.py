@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qdt_rl.evaluation.statistics import bootstrap_interval, interquartile_mean, performance_profile
+from qdt_rl.experiments.agents import AGENTS
 from qdt_rl.experiments.figures import COLOURS, MARKERS
 from qdt_rl.experiments.reports.outcomes import Array
 
@@ -51,7 +52,7 @@ class Curves:
     def draw(self, axes: "Axes") -> None:
         """Draw on empty axes."""
         for i, (label, line) in enumerate(self.lines.items()):
-            self._draw_line(axes, label, line, COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)])
+            self._draw_line(axes, label, line, *_style(label, i))
         if self.identity:
             ends = [pick(x for line in self.lines.values() for x in line) for pick in (min, max)]
             axes.plot(ends, ends, "--", label="achieved = asked for", **_LEVEL)
@@ -136,12 +137,19 @@ class Profiles:
         """Draw on empty axes."""
         everything = np.concatenate(list(self.scores.values()))
         thresholds = np.linspace(everything.min() - 5, everything.max() + 5, 400)
-        for agent, values in self.scores.items():
+        for i, (agent, values) in enumerate(self.scores.items()):
             label = f"{agent} ({interquartile_mean(values):.1f})"
-            axes.step(thresholds, performance_profile(values, thresholds), where="post", label=label)
+            shares, colour = performance_profile(values, thresholds), _style(agent, i)[0]
+            axes.step(thresholds, shares, where="post", label=label, color=colour)
         axes.set_xlabel("normalised score τ (0 random, 100 expert)")
         axes.set_ylabel("share of seeds above τ")
         _finish(axes, self.title, "agent (IQM)")
+
+
+def _style(label: str, index: int) -> tuple[str, str]:
+    """Return a colour and a marker: an agent's own in every panel, and others' by their place."""
+    place = list(AGENTS).index(label) if label in AGENTS else index
+    return COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
 
 
 def _finish(axes: "Axes", title: str, legend_title: str | None = None) -> None:

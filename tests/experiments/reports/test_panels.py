@@ -6,7 +6,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from qdt_rl.experiments.figures import plot_panels
-from qdt_rl.experiments.reports.panels import Curves, Rows
+from qdt_rl.experiments.reports.panels import Curves, Profiles, Rows
 
 LINES = {
     "dt": {1.0: np.array([1.0, 3.0]), 10.0: np.array([5.0])},
@@ -33,6 +33,15 @@ def test_curves_go_through_the_means_and_show_every_seed(axes):
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "10"]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["dt", "qdt", "bc"]
     assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == ("Title", "updates", "return")
+
+
+def test_an_agent_looks_the_same_in_every_panel(axes):
+    Curves("", "", "", LINES).draw(axes)
+    Curves("", "", "", {"qdt": LINES["qdt"], "other": LINES["dt"]}).draw(axes)
+    Profiles("", {"qdt": np.array([1.0, 2.0])}).draw(axes)
+    dt, qdt, alone, _, profile = axes.lines
+    assert qdt.get_color() == alone.get_color() == profile.get_color() != dt.get_color()
+    assert qdt.get_marker() == alone.get_marker()
 
 
 def test_a_band_is_the_range_of_the_seeds(axes):
