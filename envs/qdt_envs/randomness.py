@@ -101,8 +101,8 @@ def _read_seeds(seed: Any, n_rows: int) -> list[int | None]:
     if isinstance(seed, int | np.integer):
         return [int(seed) + row for row in range(n_rows)]
     is_list = isinstance(seed, Sequence) or (isinstance(seed, np.ndarray) and seed.ndim == 1)
-    is_list = is_list and len(seed) == n_rows
-    if not is_list or not all(one is None or isinstance(one, int | np.integer) for one in seed):
+    fits = is_list and len(seed) == n_rows
+    if not fits or not all(one is None or isinstance(one, int | np.integer) for one in seed):
         expected = f"None, a whole number, or a list with one of these for each of the {n_rows} rows"
         raise EnvArgumentError(f"seed must be {expected}, but {seed!r} was given.")
     return [None if one is None else int(one) for one in seed]

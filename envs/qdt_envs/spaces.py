@@ -22,14 +22,14 @@ def action_space() -> Space[NDArray[np.float32]]:
 
 
 def check_actions(
-    actions: Any, shape: tuple[int, ...], ignored: NDArray[np.bool_] | None = None
+    actions: Any, shape: tuple[int, ...], ignored: NDArray[np.intp] | None = None
 ) -> NDArray[np.float64]:
     """Return actions as float64, not yet clipped.
 
     Args:
         actions: Anything that NumPy turns into numbers.
         shape: (3,) for one environment, (N, 3) for a batch.
-        ignored: (N,), rows whose actions may be anything, and come out as 0.
+        ignored: Indices of the rows whose actions may be anything, and come out as 0.
 
     Raises:
         EnvArgumentError: If they are no numbers, of another shape, or not finite.
@@ -43,7 +43,7 @@ def check_actions(
         raise EnvArgumentError(
             f"An action of shape {shape} was expected, but shape {values.shape} was given."
         )
-    if ignored is not None:
+    if ignored is not None and ignored.size:
         values[ignored] = 0.0
     if np.count_nonzero(np.isfinite(values)) != values.size:
         raise EnvArgumentError(f"An action must be finite, but this one holds NaN or infinity: {values}.")

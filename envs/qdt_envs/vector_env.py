@@ -134,8 +134,8 @@ class SyntheticVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], NDA
             EnvArgumentError: If the actions are of another shape, or not finite.
             ResetNeeded: If there was no reset, or, in mode ``"Disabled"``, a row has ended.
         """
-        inputs = check_actions(actions, (self.num_envs, N_ACTUATORS), ignored=self._has_ended)
         resetting = np.flatnonzero(self._has_ended)
+        inputs = check_actions(actions, (self.num_envs, N_ACTUATORS), ignored=resetting)
         if resetting.size and self.autoreset_mode is AutoresetMode.DISABLED:
             text = f"Rows {resetting.tolist()} have ended: reset them with options={{'reset_mask': mask}}."
             raise ResetNeeded(text)

@@ -31,7 +31,7 @@ _RECIPES = {
 
 DATASET_IDS = tuple(_RECIPES)
 
-_MADE = "Made by generate_dataset, seed {seed}."
+_MADE = "Made by generate_dataset, seed"
 
 _ROWS = 200  # rolled out together always, so that episode j is the same however many are asked for
 _ENV_STREAM, _BEHAVIOUR_STREAM = 0, 1
@@ -81,8 +81,7 @@ def generate_dataset(
 def generation_seed(dataset: MinariDataset) -> int | None:
     """Return the seed that a dataset was generated from, or None if ``generate_dataset`` did not make it."""
     description = dataset.storage.metadata.get("description") or ""
-    before, after = map(re.escape, _MADE.split("{seed}"))
-    stated = re.search(rf"{before}(\d+){after}", description)
+    stated = re.search(rf"{_MADE} (\d+)\.", description)
     return int(stated[1]) if stated else None
 
 
@@ -115,7 +114,7 @@ def _metadata(env_spec: EnvSpec, behaviour: Behaviour, seed: int) -> dict[str, A
         "requirements": ["qdt-rl>=0.1", "gymnasium>=1.1"],
         "description": (
             f"{env_spec.id}: a chain of five masses in double wells, three of them actuated, is to sit in "
-            f"the well that a command names. {behaviour.description}. {_MADE.format(seed=seed)}"
+            f"the well that a command names. {behaviour.description}. {_MADE} {seed}."
         ),
         "ref_min_score": minimum,
         "ref_max_score": maximum,

@@ -215,16 +215,15 @@ class OfflinePolicy(Persistent, SB3Face):
                 f"policy was fitted to {self.observation_space} and {self.action_space}; fit a new policy."
             )
         env_id, trajectories = environment_id(dataset), self._select(read_trajectories(dataset))
-        if self._run is None:
+        run = self._run
+        if run is None:
             self.observation_space, self.action_space = spaces
             self.reference_scores = reference_scores(dataset)
             self.env_id = env_id
             self.model = self._new_model(trajectories)
             run = self._new_run()
-        else:
-            run = self._run
-            if not may_name_same_env(self.env_id, env_id):
-                self._forget_environment(env_id)
+        elif not may_name_same_env(self.env_id, env_id):
+            self._forget_environment(env_id)
         taken_up = run.take_up(trajectories)
         self._run = run  # last: a policy whose first training cannot begin is none that is fitted
         best_here = float(trajectories.episode_returns.max())
@@ -284,9 +283,8 @@ class OfflinePolicy(Persistent, SB3Face):
         self.reference_scores = agent_file.read_scores(content["reference_scores"])
         self.best_return = agent_file.read_number(content["best_return"])
         self.env_id = agent_file.read_env_id(content["env_id"])
-        self._tensorboard_run = agent_file.read_run_name(
-            content.get("tensorboard_run")
-        )  # younger than the format
+        run_name = content.get("tensorboard_run")  # younger than the format
+        self._tensorboard_run = agent_file.read_run_name(run_name)
         config = self.config_type(**content["model_config"])
         if config != self._own_config(getattr(config, "max_timestep", 1)):
             raise CheckpointError(f"The settings and the spaces ask for another model than {config}.")

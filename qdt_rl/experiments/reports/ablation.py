@@ -82,9 +82,8 @@ def _optimisation(models: Mapping[str, Group], outcomes: Outcomes) -> str:
         ]
         shown = (mean_and_interval(1000 * np.asarray(d), True, 2, student_interval) for d in found)
         rows.append([name, str(len(seeds)), *shown])
-    return (
-        f"{_OPTIMISATION}\n{markdown_table(['difference', 'seeds', 'training loss', 'gradient norm'], rows)}"
-    )
+    header = ["difference", "seeds", "training loss", "gradient norm"]
+    return f"{_OPTIMISATION}\n{markdown_table(header, rows)}"
 
 
 def _parts(task: Task) -> Iterator[str]:

@@ -40,7 +40,7 @@ def catastrophe_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
     shown = {"q-attention, as it is": own, "dt, as it is": plain}
     shown |= {
         f"{agent}, {name}": group
-        for name, _ in readings.items()
+        for name in readings
         for agent in _AGENTS
         if (group := groups.get((agent, name)))
     }
@@ -50,9 +50,8 @@ def catastrophe_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
         if (seeds := outcomes.finished(group))
     }
     panel = Rows("other readings", "return at the end", returns)
-    return Page(
-        f"{_RULE}\n{shortfall}\n{markdown_table(_HEADER, rows)}", {"readings": [panel]} if returns else {}
-    )
+    text = f"{_RULE}\n{shortfall}\n{markdown_table(_HEADER, rows)}"
+    return Page(text, {"readings": [panel]} if returns else {})
 
 
 def reading(cell: Cell) -> str:

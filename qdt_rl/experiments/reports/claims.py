@@ -126,9 +126,7 @@ def claims_text(tasks: Sequence[Task]) -> str:
         return ""
     lines = [
         *(_on_replay(by_name[REPLAY], claim) for claim in _CLAIMS),
-        *_slower(tasks),
-        _across_qualities(by_name),
-        _credit(by_name),
+        *((*line, "–") for line in (*_slower(tasks), _across_qualities(by_name), _credit(by_name))),
     ]
     return f"### The paper's claims\n\n{_RULE}\n{markdown_table(_HEADER, lines)}"
 
@@ -171,7 +169,7 @@ def _slower(tasks: Iterable[Task]) -> Iterator[Sequence[str]]:
             verdict = between(interval, least, most) if n_seeds >= MIN_SEEDS else "undecided"
         claim = "QDT is 1.8 × slower" + (f" ({machine})" if machine else "")
         rule, counted = f"{least} to {most} × `dt`'s time", f"{n_seeds}; pairs: {len(pairs)}"
-        yield claim, "1.8 ×", rule, counted, shown, verdict, "–"
+        yield claim, "1.8 ×", rule, counted, shown, verdict
 
 
 def _across_qualities(by_name: Mapping[str, Task]) -> Sequence[str]:
@@ -187,7 +185,6 @@ def _across_qualities(by_name: Mapping[str, Task]) -> Sequence[str]:
         f"mean of `qdt` − `dt` over {n} qualities > 0",
         f"{len(shared)} of all {n}, " + " + ".join(str(len(seeds)) for seeds in run),
         *_judged(mean, above),
-        "–",
     )
 
 
@@ -203,5 +200,4 @@ def _credit(by_name: Mapping[str, Task]) -> Sequence[str]:
         "a delay of 50 steps costs `qdt` less than `dt`",
         f"{len(shared)} of {delayed.n_planned(*_GAIN)}, {len(alike)} run alike",
         *_judged(cost, above),
-        "–",
     )

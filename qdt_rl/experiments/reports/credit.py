@@ -153,7 +153,7 @@ def _delay_panels(groups: Mapping[Condition, Group], outcomes: Outcomes) -> dict
                 delay: groups.get(Condition(dataset, context_length, agent), {})
                 for delay, dataset in DELAYED.items()
             }
-            lines[agent] = _of_shared_seeds(by_delay, outcomes)
+            lines[agent] = outcomes.shared_returns(by_delay)
         lines = {agent: line for agent, line in lines.items() if line}
         title = f"context of {context_length}"
         if lines:
@@ -167,19 +167,11 @@ def _hidden_panel(groups: Mapping[Condition, Group], outcomes: Outcomes) -> dict
     for condition, group in sorted(groups.items()):
         if condition.dataset == HIDDEN:
             by_agent.setdefault(condition.agent, {})[condition.context_length] = group
-    drawn = {agent: _of_shared_seeds(by_context, outcomes) for agent, by_context in by_agent.items()}
+    drawn = {agent: outcomes.shared_returns(by_context) for agent, by_context in by_agent.items()}
     lines = {agent: line for agent, line in drawn.items() if line}
     levels = {agent: lines.pop(agent)[1].mean() for agent in _WITHOUT if agent in lines}
     panel = Curves("hidden polarity", "context, timesteps", "return at the end", lines, levels=levels)
     return {"hidden": [panel]} if lines else {}
-
-
-def _of_shared_seeds(by_x: Mapping[float, Group], outcomes: Outcomes) -> dict[float, Array]:
-    """Return the returns by what varies, of the seeds that all groups share which have been run."""
-    seeds = outcomes.shared(*by_x.values())
-    return {
-        x: outcomes.returns(group, seeds) for x, group in by_x.items() if seeds and outcomes.finished(group)
-    }
 
 
 def _context(condition: Condition) -> str:

@@ -71,29 +71,30 @@ class Outcomes:
         )
         return sorted(shared)
 
-    def whole(self, *groups: Group) -> list[int]:
-        """Return the seeds of which every group has a run that did not diverge, all at one precision."""
-        runs = {seed: [group[seed] for group in groups] for seed in self.finished(*groups)}
-        return [
-            seed
-            for seed, cells in runs.items()
-            if all(self.state(cell) == "done" for cell in cells)
-            and len({self.record(cell).get("precision") for cell in cells}) == 1
-        ]
-
-    def alike(self, *groups: Group) -> list[int]:
-        """Return the seeds of which every group has a run, all on one kind of processor at one precision."""
+    def alike(self, *groups: Group, names: Sequence[str] = ("processor", "precision")) -> list[int]:
+        """Return the seeds of which every group has a run, whose records all say the same of some names."""
         runs = {seed: [self.record(group[seed]) for group in groups] for seed in self.finished(*groups)}
         return [
             seed
             for seed, records in runs.items()
-            if len({(record["processor"], record.get("precision")) for record in records}) == 1
+            if len({tuple(record.get(name) for name in names) for record in records}) == 1
         ]
+
+    def whole(self, *groups: Group, names: Sequence[str] = ("precision",)) -> list[int]:
+        """Return the seeds that are ``alike``, in precision unless stated, and of which no run diverged."""
+        seeds = self.alike(*groups, names=names)
+        return [seed for seed in seeds if all(self.state(group[seed]) == "done" for group in groups)]
 
     def shared(self, *groups: Group) -> list[int]:
         """Return the seeds of which every group that has been run at all has a run."""
         run = [group for group in groups if self.finished(group)]
         return self.finished(*run) if run else []
+
+    def shared_returns(self, groups: Mapping[K, Group]) -> dict[K, Array]:
+        """Return the returns of the groups that have been run, all of the seeds that are ``shared``."""
+        seeds = self.shared(*groups.values())
+        run = {key: group for key, group in groups.items() if seeds and self.finished(group)}
+        return {key: self.returns(group, seeds) for key, group in run.items()}
 
     def returns(self, group: Group, seeds: Iterable[int], moment: Moment | None = None) -> Array:
         """Return the mean return of each seed; at the end, asked for the data's best, unless stated."""
@@ -131,15 +132,9 @@ class Outcomes:
 
         Only runs that did not diverge, on one processor and from one commit, are compared.
         """
-        pairs = {
-            seed: (self.record(group[seed]), self.record(other[seed])) for seed in self.finished(group, other)
-        }
-        return {
-            seed: first["train_seconds"] / second["train_seconds"]
-            for seed, (first, second) in pairs.items()
-            if not first.get("diverged") and not second.get("diverged")
-            if all(first.get(name) == second.get(name) for name in ("processor", "commit"))
-        }
+        seeds = self.whole(group, other, names=("processor", "commit"))
+        ratios = self.seconds(group, seeds) / self.seconds(other, seeds)
+        return dict(zip(seeds, ratios.tolist(), strict=True))
 
     def trace(self, group: Group, seeds: Iterable[int], name: str) -> dict[float, Array]:
         """Return means over 100 updates, by the last of these, of what every tenth update has recorded.

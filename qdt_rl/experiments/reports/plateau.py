@@ -24,7 +24,7 @@ def plateau_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
         groups = by_seed((cell for cell in cells if cell.dataset == dataset), lambda cell: cell.variant)
         parts.append(f"### {dataset}\n\n{markdown_table(_HEADER, _rows(groups, outcomes))}")
         run = {agent: seeds for agent, group in groups.items() if (seeds := outcomes.finished(group))}
-        returns = {agent: learning_curve(groups[agent], outcomes) for agent in run}
+        returns = {agent: learning_curve(groups[agent], outcomes, seeds) for agent, seeds in run.items()}
         traces = {agent: outcomes.trace(groups[agent], seeds, "loss") for agent, seeds in run.items()}
         if returns:
             curves.append(Curves(dataset, "updates", "return", returns, log_x=True))

@@ -55,9 +55,8 @@ def sceptic_table(task: Task) -> str:
         views += [conclude(task.contrast(contrast, moment).mean(axis=1)) for moment in other]
         marked = [_marked(view, conclusion) for view in views]
         rows.append([name, conclusion, _left_out(leave_one_out(differences), conclusion), *marked])
-    return markdown_table(
-        ["the sceptic", "conclusion", "without one seed", "IQM", *_OTHER_INTERVALS, *heads], rows
-    )
+    header = ["the sceptic", "conclusion", "without one seed", "IQM", *_OTHER_INTERVALS, *heads]
+    return markdown_table(header, rows)
 
 
 def expected_by_chance(all_tasks: Sequence[Task]) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from qdt_rl.config import ModelConfig, TrainConfig
 from qdt_rl.experiments.cells import Cell
 from qdt_rl.experiments.markdown import markdown_table
@@ -11,6 +13,7 @@ from qdt_rl.experiments.reports.page import Page, mean_and_interval
 from qdt_rl.experiments.reports.panels import Curves
 from qdt_rl.model.variants import VARIANTS
 
+_NONE: Array = np.empty(0)
 _WIDE = "wide-entanglement"
 FACTORS = {
     "entanglement_strength": ("α_e", ModelConfig.entanglement_strength),
@@ -72,20 +75,18 @@ def _by_line(everything: Sequence[Level]) -> list[list[Level]]:
 
 def _rows(line: Sequence[Level], outcomes: Outcomes) -> Iterator[list[str]]:
     """Yield a row a level, of the seeds that all levels of a factor and agent share which have been run."""
-    shared = outcomes.shared(*(level.group for level in line))
+    shared = outcomes.shared_returns({level.value: level.group for level in line})
     name, default = FACTORS[line[0].factor]
-    own = in_ablation(line[0].group, line[0].agent)
     for level in line:
-        seeds = shared if outcomes.finished(level.group) else []
-        with_own = seeds if outcomes.finished(own) else []
-        differences = outcomes.returns(level.group, with_own) - outcomes.returns(own, with_own)
+        returns = shared.get(level.value, _NONE)
+        has_default = level.value != default and len(returns) and default in shared
         yield [
             name,
             f"{level.value:g}" + " (default)" * (level.value == default),
             f"`{level.agent}`",
-            f"{len(seeds)} of {len(level.group)}",
-            mean_and_interval(outcomes.returns(level.group, seeds)),
-            "–" if level.value == default else mean_and_interval(differences, signed=True),
+            f"{len(returns)} of {len(level.group)}",
+            mean_and_interval(returns),
+            mean_and_interval(returns - shared[default], signed=True) if has_default else "–",
         ]
 
 
@@ -107,12 +108,10 @@ def _panel(varied: Sequence[Level], outcomes: Outcomes) -> Curves:
     """Draw the levels of one factor side by side, of the seeds that the table counts."""
     name, default = FACTORS[varied[0].factor]
     values = sorted({level.value for level in varied})
-    lines: dict[str, dict[float, Array]] = {}
-    for line in _by_line(varied):
-        seeds = outcomes.shared(*(level.group for level in line))
-        for level in line:
-            if seeds and outcomes.finished(level.group):
-                position = values.index(level.value)
-                lines.setdefault(level.agent, {})[position] = outcomes.returns(level.group, seeds)
+    lines: dict[str, dict[float, Array]] = {
+        line[0].agent: outcomes.shared_returns({values.index(level.value): level.group for level in line})
+        for line in _by_line(varied)
+    }
+    lines = {agent: line for agent, line in lines.items() if line}
     ticks = [f"{value:g}" + "\ndefault" * (value == default) for value in values]
     return Curves(name, name, "return at the end", lines, ticks=ticks)
