@@ -72,7 +72,7 @@ QUALITY_DATASETS = tuple(
 """The datasets of the usual task, from bad to good."""
 ALIKE = range(5, 10)
 """ABLATION's seeds of medium-replay that come last: run after the rules of its report were written, and on
-one kind of machine, where the others ran on three. FOLDED and SENSITIVITY compare with these first.
+one kind of machine, where the others ran on three. FOLDED, SENSITIVITY and CREDIT compare with these first.
 """
 _OFFLINE = ("dt", "q-attention", "q-feedforward", "qdt", "wide-dt", "bc", "bc-10%")
 ABLATION = (
@@ -161,7 +161,7 @@ their runs as they are.
 """
 
 CREDIT = (
-    *(cell for seed in range(5) for cell in _task("credit", DELAYED[200], ("dt", "qdt", "wide-dt"), [seed])),
+    *(cell for seed in ALIKE for cell in _task("credit", DELAYED[200], ("dt", "qdt", "wide-dt"), [seed])),
     *(
         cell
         for seed in range(3)

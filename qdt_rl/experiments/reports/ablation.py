@@ -94,11 +94,13 @@ def _parts(task: Task) -> Iterator[str]:
     if not_run := task.groups.keys() - task.agents.keys():
         yield f"Not run on this task yet: {', '.join(f'`{agent}`' for agent in sorted(not_run))}.\n"
     yield _returns(task)
-    yield _differences(task)
-    yield _over_training(task)
+    if task.contrasts:
+        yield _differences(task)
+        yield _over_training(task)
     if "expert" in task.targets:
         yield _requested(task)
-    yield sceptic_table(task)
+    if task.contrasts:
+        yield sceptic_table(task)
 
 
 def _returns(task: Task) -> str:
@@ -150,8 +152,8 @@ def _differences(task: Task) -> str:
 
 
 def _improvement(task: Task, contrast: Contrast, seeds: Sequence[int]) -> str:
-    """Return the probability of improvement, if it is one of two agents."""
-    if len(contrast) > 2:
+    """Return the probability of improvement, if it is one of two agents and more than a single pair."""
+    if len(contrast) > 2 or len(seeds) < 2:
         return "–"
     first, second = (task.outcomes.returns(task.groups[agent], seeds) for agent in contrast)
     return with_interval(

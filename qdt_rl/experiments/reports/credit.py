@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from qdt_rl.config import ModelConfig
+from qdt_rl.evaluation.statistics import student_interval
 from qdt_rl.experiments.cells import Cell
 from qdt_rl.experiments.grids import ABLATION, DELAYED, HIDDEN
 from qdt_rl.experiments.markdown import markdown_table
@@ -25,9 +26,39 @@ _DELAYS_HEADER = [
     "difference",
     "score kept, %",
 ]
-_CONTRASTS_HEADER = ["context", "delay", "what the delay costs", "seeds", "difference"]
-_HIDDEN_HEADER = ["agent", "context", "seeds", "return", "− `bc`", "− own, context 1", "normalised"]
+_CONTRASTS_HEADER = [
+    "context",
+    "delay",
+    "seeds",
+    "run alike",
+    "compared with",
+    "the delay costs `qdt` less by",
+]
+_HIDDEN_HEADER = ["agent", "context", "seeds", "return", "− `bc`", "− own, context 1", "normalised", "loss"]
 _RIVALS = ("dt", "wide-dt")
+_INTRODUCTION = """\
+An agent that is trained with windows of K timesteps acts from the last ⌊K/2⌋ + 1 to K of them, and sees K
+times as many actions in an update as with a context of 1.
+
+### Delayed rewards
+
+Each row compares a delayed run with the undelayed one of the same seed. The score kept is the first's over
+the second's; a score is 0 for random actions, 100 for the expert. Runs alike are those on one kind of
+processor at one precision. Cloning reads no rewards, and its best tenth is the same episodes: where its runs
+are not alike, its rows show what another processor does.
+"""
+_CONTRASTS = """\
+Does QDT assign credit better? By the seed, and with Student's 95 % intervals. It says little where the delay
+costs nobody anything.
+"""
+_HIDDEN = """\
+### Hidden polarity
+
+The difference from the same agent with a context of 1 is what memory and the more actions in an update are
+worth; the one from `bc`, which differs in its network and its batches too, also what asking for a return is
+worth. The loss is the mean over the last 500 updates and all positions of the windows, where the first ones
+have little to remember.
+"""
 
 
 class Condition(NamedTuple):
@@ -62,17 +93,8 @@ def credit_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
     contrasts = markdown_table(_CONTRASTS_HEADER, _contrast_rows(groups, outcomes))
     hidden = markdown_table(_HIDDEN_HEADER, _hidden_rows(groups, outcomes))
     shortfall = outcomes.shortfall(cell for group in groups.values() for cell in group.values())
-    text = (
-        f"{shortfall}\n### Delayed rewards\n\nThe score kept is a delayed run's score over that of the "
-        "undelayed run of the same seed; the score is 0 for random actions, 100 for the expert. Runs alike "
-        "are those on one kind of processor at one precision. Cloning reads no rewards, and so keeps all but "
-        f"what the best tenth loses by its choice.\n\n{delays}\n"
-        "Credit assignment is better where a delay costs less, by the seed:\n\n"
-        f"{contrasts}\n### Hidden polarity\n\nWhat memory is worth is the difference from the same agent "
-        f"with a context of 1; the one from `bc` is also what asking for a return is worth.\n\n{hidden}"
-    )
-    found = {**_delay_panels(groups, outcomes), **_hidden_panel(groups, outcomes)}
-    return Page(text, found)
+    parts = (shortfall, _INTRODUCTION, delays, _CONTRASTS, contrasts, _HIDDEN, hidden)
+    return Page("\n".join(parts), {**_delay_panels(groups, outcomes), **_hidden_panel(groups, outcomes)})
 
 
 def _delay_rows(groups: Mapping[Condition, Group], outcomes: Outcomes) -> Iterator[list[str]]:
@@ -108,13 +130,14 @@ def _contrast_rows(groups: Mapping[Condition, Group], outcomes: Outcomes) -> Ite
                 continue
             seeds = outcomes.finished(*runs)
             mine, its, mine_before, its_before = (outcomes.returns(group, seeds) for group in runs)
-            difference = (mine - mine_before) - (its - its_before)
+            less = (its_before - its) - (mine_before - mine)
             yield [
                 _context(condition),
                 str(_delay(condition)),
-                f"`qdt` − `{rival}`",
                 f"{len(seeds)} of {len(planned)}",
-                mean_and_interval(difference, signed=True),
+                str(len(outcomes.alike(*runs))),
+                f"`{rival}`",
+                mean_and_interval(less, signed=True, interval=student_interval),
             ]
 
 
@@ -132,6 +155,7 @@ def _hidden_rows(groups: Mapping[Condition, Group], outcomes: Outcomes) -> Itera
             mean_and_interval(outcomes.returns(group, seeds)),
             *(_difference(group, other, outcomes) for other in (memoryless, own)),
             f"{outcomes.scores(group, seeds).mean():.1f}" if seeds else "–",
+            mean_and_interval(outcomes.late(group, outcomes.whole(group), "loss"), digits=4),
         ]
 
 
@@ -144,20 +168,23 @@ def _difference(group: Group, other: Group, outcomes: Outcomes) -> str:
 
 
 def _delay_panels(groups: Mapping[Condition, Group], outcomes: Outcomes) -> dict[str, list[Panel]]:
-    """Draw the return against the delay, a panel a context, of the seeds that all points of a line share."""
+    """Draw what is lost against the delay, a panel a context; each point has the seeds of its table's row."""
     panels: list[Panel] = []
     for context_length in sorted({condition.context_length for condition in groups}):
         lines: dict[str, dict[float, Array]] = {}
         for agent in _WITH_CONTEXT:
-            by_delay: dict[float, Group] = {
+            by_delay = {
                 delay: groups.get(Condition(dataset, context_length, agent), {})
                 for delay, dataset in DELAYED.items()
             }
-            lines[agent] = outcomes.shared_returns(by_delay)
-        lines = {agent: line for agent, line in lines.items() if line}
-        title = f"context of {context_length}"
+            undelayed = by_delay.pop(1)
+            for delay, group in by_delay.items():
+                if seeds := outcomes.finished(group, undelayed):
+                    lost = outcomes.returns(group, seeds) - outcomes.returns(undelayed, seeds)
+                    lines.setdefault(agent, {})[delay] = lost
+        title, label = f"context of {context_length}", "return less the undelayed one of the seed"
         if lines:
-            panels.append(Curves(title, "delay of the reward, steps", "return at the end", lines, log_x=True))
+            panels.append(Curves(title, "delay of the reward, steps", label, lines, log_x=True))
     return {"delays": panels} if panels else {}
 
 
@@ -169,7 +196,8 @@ def _hidden_panel(groups: Mapping[Condition, Group], outcomes: Outcomes) -> dict
             by_agent.setdefault(condition.agent, {})[condition.context_length] = group
     drawn = {agent: outcomes.shared_returns(by_context) for agent, by_context in by_agent.items()}
     lines = {agent: line for agent, line in drawn.items() if line}
-    levels = {agent: lines.pop(agent)[1].mean() for agent in _WITHOUT if agent in lines}
+    cloning = {agent: lines.pop(agent)[1] for agent in _WITHOUT if agent in lines}
+    levels = {f"{agent}, {len(returns)} seeds": returns.mean() for agent, returns in cloning.items()}
     panel = Curves("hidden polarity", "context, timesteps", "return at the end", lines, levels=levels)
     return {"hidden": [panel]} if lines else {}
 

@@ -18,13 +18,15 @@ up to rotation and scale; 0, nothing in common. It is high before any training a
 the same few-dimensional input, and 1 for two channels that cancel too. Their cosine tells these apart: 1,
 they add up; −1, they cancel; 0, neither. Weights are softmax(θ), which starts at 1/3 each; a channel's
 scale may lie in its matrices instead. Singular values are those of the output projection as it acts: W_O (I
-+ α W_E) with entanglement, W_O without. Means over seeds, after {first:,} → {last:,} updates with its
-interval, and n where it is not all seeds that were measured; weights at the end, the largest first.
++ α W_E) with entanglement, W_O without. Means over seeds, after the first and the last updates that all of
+an agent's runs were measured at, the latter with its interval, and n where it is not all seeds that were
+measured; weights at the end, the largest first.
 """
 _HEADER = [
     "agent",
     "block",
     "seeds",
+    "updates",
     "channel similarity",
     "channel cosine",
     "weights",
@@ -39,9 +41,12 @@ Measure = Callable[[Mapping[str, Any]], float | None]
 
 
 def mechanism_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
-    """Return what was measured in the runs of a grid, and in those of ``dt`` in the ablation."""
+    """Return what was measured in the runs of a grid, and in the ablation's of its seeds without channels."""
     groups: dict[str, Group] = dict(by_seed(cells, lambda cell: cell.variant))
-    groups = {"dt": in_ablation(next(iter(groups.values())), "dt"), **groups}
+    run = {seed for group in groups.values() for seed in outcomes.finished(group)}
+    first = next(iter(groups.values()))
+    same_seeds = {seed: cell for seed, cell in first.items() if seed in run or not run}
+    groups = {agent: in_ablation(same_seeds, agent) for agent in ("dt", "wide-dt")} | groups
     shortfall = outcomes.shortfall(cell for group in groups.values() for cell in group.values())
     page = inside(groups, outcomes)
     return Page(f"{shortfall}\n{page.text}", page.figures)
@@ -58,18 +63,10 @@ def inside(groups: Mapping[str, Group], outcomes: Outcomes) -> Page:
     of_blocks = (record["mechanism"][0]["singular_values"] for runs in found.values() for record in runs)
     n_blocks = max(map(len, of_blocks), default=0)
     measured = {agent: groups[agent] for agent, runs in found.items() if runs}
-    moments = [
-        {entry["n_updates"] for run in runs for entry in run["mechanism"]} for runs in found.values() if runs
-    ]
-    all_know = set.intersection(*moments) if moments else set()
-    first, last = min(all_know, default=0), max(all_know, default=0)
     rows = (
-        _row(agent, group, block, (first, last), outcomes)
-        for agent, group in measured.items()
-        for block in range(n_blocks)
+        _row(agent, group, block, outcomes) for agent, group in measured.items() for block in range(n_blocks)
     )
-    introduction = _INTRODUCTION.format(first=first, last=last)
-    return Page(f"{introduction}\n{markdown_table(_HEADER, rows)}", _figures(groups, n_blocks, outcomes))
+    return Page(f"{_INTRODUCTION}\n{markdown_table(_HEADER, rows)}", _figures(groups, n_blocks, outcomes))
 
 
 def over_training(group: Group, outcomes: Outcomes, measure: Measure) -> dict[float, Array]:
@@ -117,8 +114,11 @@ def singular_value(block: int, index: int) -> Measure:
     return lambda entry: entry["singular_values"][block][index]
 
 
-def _row(agent: str, group: Group, block: int, moments: tuple[int, int], outcomes: Outcomes) -> list[str]:
-    n_measured = len(_records(group, outcomes))
+def _row(agent: str, group: Group, block: int, outcomes: Outcomes) -> list[str]:
+    runs = _records(group, outcomes)
+    n_measured = len(runs)
+    known = set.intersection(*({entry["n_updates"] for entry in run["mechanism"]} for run in runs))
+    moments = min(known), max(known)
     measures = (similarity(block), cosine(block), norm(block), singular_value(block, 0))
     alike, aligned, entangled, largest = (
         _first_and_last(over_training(group, outcomes, measure), moments, n_measured) for measure in measures
@@ -126,7 +126,8 @@ def _row(agent: str, group: Group, block: int, moments: tuple[int, int], outcome
     lines = [over_training(group, outcomes, weight(block, rank)) for rank in range(len(_RANKS))]
     weights = " / ".join(f"{line[moments[1]].mean():.4f}" for line in lines if moments[1] in line) or "–"
     count = f"{n_measured} of {len(group)}"
-    return [f"`{agent}`", str(block + 1), count, alike, aligned, weights, entangled, largest]
+    updates = f"{moments[0]:,} → {moments[1]:,}"
+    return [f"`{agent}`", str(block + 1), count, updates, alike, aligned, weights, entangled, largest]
 
 
 def _first_and_last(line: Mapping[float, Array], moments: tuple[int, int], n_measured: int) -> str:

@@ -56,7 +56,8 @@ def online_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
     text += "\n" + markdown_table(["agent", "trained", "seeds", "return", "normalised", "minutes"], rows)
     levels = {"random actions": references[0], "expert": references[1]}
     panel = Rows(cells[0].dataset, "return", returns, levels)
-    return Page(f"{text}\nThe bound: 4 a step, 1,000 steps.\n", {"returns": [panel]} if returns else {})
+    text += "\nThe bound: 4 a step, 1,000 steps. PPO ends a round of 2,048 steps that it has begun.\n"
+    return Page(text, {"returns": [panel]} if returns else {})
 
 
 def _measures(group: Group, seeds: Sequence[int], outcomes: Outcomes) -> list[str]:

@@ -22,11 +22,13 @@ def plateau_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
     curves, losses = [], []
     for dataset in dict.fromkeys(cell.dataset for cell in cells):
         groups = by_seed((cell for cell in cells if cell.dataset == dataset), lambda cell: cell.variant)
-        parts.append(f"### {dataset}\n\n{markdown_table(_HEADER, _rows(groups, outcomes))}")
+        parts += [f"### {dataset}\n", markdown_table(_HEADER, _rows(groups, outcomes))]
         run = {agent: seeds for agent, group in groups.items() if (seeds := outcomes.finished(group))}
         returns = {agent: learning_curve(groups[agent], outcomes, seeds) for agent, seeds in run.items()}
         traces = {agent: outcomes.trace(groups[agent], seeds, "loss") for agent, seeds in run.items()}
         if returns:
+            low, high = outcomes.references(groups.values())
+            parts.append(f"Random actions return {low:,.0f}, the expert {high:,.0f}.\n")
             curves.append(Curves(dataset, "updates", "return", returns, log_x=True))
             losses.append(Curves(dataset, "updates", LOSS, traces, log_y=True, as_band=True))
     return Page("\n".join(parts), {"curves": curves, "losses": losses} if curves else {})

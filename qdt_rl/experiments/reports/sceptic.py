@@ -13,7 +13,7 @@ from qdt_rl.experiments.reports.tasks import Task
 
 Conclusion = Literal["+", "−", "open"]
 _OTHER_INTERVALS = ("Student's t", "episodes drawn too")
-FALSE_POSITIVES = {2: 0.49, 3: 0.25, 4: 0.21, 5: 0.16, 10: 0.1}
+FALSE_POSITIVES = {2: 0.5, 3: 0.25, 4: 0.21, 5: 0.16, 10: 0.1}
 """How often a 95 % percentile bootstrap of the mean of n normal values excludes the truth, by n."""
 
 

@@ -55,7 +55,7 @@ _TWO, _THREE, _FIVE = (false_positives(n) for n in (2, 3, 5))
 _INTERVALS = f"""\
 Intervals: 95 %, percentile bootstrap over seeds, where a table does not name another. Of few seeds it is too
 narrow: it excludes a true zero in {_TWO} of all cases with two seeds, in \
-{_THREE} with three and in {_FIVE} with five."""
+{_THREE} with three and in {_FIVE} with five. Of a single seed there is none."""
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
 body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }}
