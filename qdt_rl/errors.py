@@ -45,4 +45,4 @@ class TargetReturnWarning(UserWarning):
 
 
 class DivergenceError(QDTError, ArithmeticError):
-    """Training produced a value that is not finite; the weights are those before that update."""
+    """Training produced a value that is not finite, or such weights were to be saved."""

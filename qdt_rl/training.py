@@ -136,13 +136,19 @@ class Trainer:
         return update
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the run's state by name: weights, AdamW's moments, generators."""
+        """Return the run's state by name: weights, AdamW's moments and steps, generators.
+
+        A parameter that has been frozen has taken fewer steps than the run.
+        """
         state = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         for name, parameter in self._parameters.items() if self.n_updates else ():
-            moments = self.optimizer.state.get(parameter, {})  # none of a parameter that has been frozen
+            moments = self.optimizer.state.get(parameter, {})  # none of one that has always been frozen
             for moment in _MOMENTS:
                 value = moments[moment] if moments else torch.zeros_like(parameter)
                 state[f"optimizer.{moment}.{name}"] = value
+            step = moments["step"] if moments else torch.zeros((), dtype=torch.float32)
+            if step != self.n_updates:
+                state[f"optimizer.step.{name}"] = step
         state |= {f"generator.{i}": dropout.generator.get_state() for i, dropout in enumerate(self._dropouts)}
         return state
 
@@ -156,8 +162,9 @@ class Trainer:
         for name, parameter in self.model.named_parameters():
             if n_updates and state[f"optimizer.exp_avg_sq.{name}"].any():  # else it has been frozen so far
                 moments = {moment: state[f"optimizer.{moment}.{name}"].to(parameter) for moment in _MOMENTS}
-                step = torch.tensor(float(n_updates), device=parameter.device)
-                self.optimizer.state[parameter] = {"step": step, **moments}
+                step = state.get(f"optimizer.step.{name}", torch.tensor(n_updates))
+                moments["step"] = step.to(parameter.device, torch.float32, copy=True)
+                self.optimizer.state[parameter] = moments
         for i, dropout in enumerate(self._dropouts):
             dropout.generator.set_state(state[f"generator.{i}"])
         self.n_updates = n_updates
@@ -207,6 +214,9 @@ def check_tensors(model: ActionModel, state: dict[str, Tensor], n_updates: int) 
             fits = found is not None and (found.shape, found.dtype) == (parameter.shape, parameter.dtype)
             if not fits or (moment == "exp_avg_sq" and (cast(Tensor, found) < 0).any()):
                 raise CheckpointError(f"The saved training state does not fit: {moment} of {name}.")
+        step = state.get(f"optimizer.step.{name}")
+        if step is not None and (step.shape != () or not 0 <= step <= n_updates):
+            raise CheckpointError(f"The saved training state does not fit: step of {name}.")
     for i in range(len(_dropouts(model))):
         try:
             torch.Generator().set_state(state[f"generator.{i}"])
@@ -227,12 +237,8 @@ def train(trainer: Trainer, sampler: WindowSampler, n_steps: int) -> Iterator[Up
 
 def _launch_fabric(precision: Precision, device: str) -> "Fabric":
     from lightning_fabric import Fabric  # a second to import, so only where training begins
-    from lightning_fabric.plugins import MixedPrecision
-
-    accelerator = resolve_device(device)
-    fabric = Fabric(accelerator=accelerator, devices=1)
-    if resolve_precision(precision, fabric.device.type) == "32":
-        return fabric
+    from lightning_fabric.plugins import MixedPrecision, Precision
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
     class Autocast(MixedPrecision):
         """Leaves inputs as they are: in bfloat16 they would lose digits before they are standardised."""
@@ -240,8 +246,11 @@ def _launch_fabric(precision: Precision, device: str) -> "Fabric":
         def convert_input(self, data: Any) -> Any:
             return data
 
-    mixed = Autocast("bf16-mixed", fabric.device.type)
-    return Fabric(accelerator=accelerator, devices=1, plugins=mixed)
+    accelerator = resolve_device(device)
+    mixed = resolve_precision(precision, accelerator) == "bf16-mixed"
+    arithmetic = Autocast("bf16-mixed", accelerator) if mixed else Precision()
+    # Named, or Lightning would take a SLURM job's tasks, one seed each, for the processes of one training.
+    return Fabric(accelerator=accelerator, devices=1, plugins=[LightningEnvironment(), arithmetic])
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

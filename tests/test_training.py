@@ -53,6 +53,24 @@ def assert_same(first, second):
         assert torch.equal(first[name], second[name]), name
 
 
+def test_a_cluster_that_started_the_process_decides_nothing(monkeypatch):
+    """One seed a SLURM task: Lightning would take the processes for one training, and refuse it."""
+    expected = weights(trained(*run(), 3))
+    for name, value in {
+        "SLURM_NTASKS": "4",
+        "SLURM_JOB_NAME": "seeds",
+        "SLURM_PROCID": "2",
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert_same(weights(trained(*run(), 3)), expected)
+
+
+def trained(trainer, sampler, n_steps):
+    for _ in train(trainer, sampler, n_steps):
+        pass
+    return trainer
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_first_twenty_updates_are_the_recorded_ones(variant):
     """UPDATE_GOLDEN=1 records them anew, after a change that is meant to change them."""

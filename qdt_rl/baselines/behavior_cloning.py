@@ -39,11 +39,11 @@ class MlpConfig:
     def __post_init__(self) -> None:
         for name in ("observation_size", "action_size"):
             object.__setattr__(self, name, require_whole(name, getattr(self, name), 1))
-        are_sizes = all(is_whole(size, 1) for size in self.hidden_sizes)
-        require(are_sizes, "hidden_sizes", "whole numbers of at least 1", self.hidden_sizes)
-        sizes = tuple(int(size) for size in self.hidden_sizes)  # JSON has lists only, and Python's numbers
-        object.__setattr__(self, "hidden_sizes", sizes)
-        n_layers = len(sizes)
+        given = tuple(self.hidden_sizes)  # JSON has lists only
+        are_sizes = all(is_whole(size, 1) for size in given)
+        require(are_sizes, "hidden_sizes", "whole numbers of at least 1", given)
+        object.__setattr__(self, "hidden_sizes", tuple(map(int, given)))
+        n_layers = len(given)
         require(n_layers <= MAX_LAYERS, "hidden_sizes", f"at most {MAX_LAYERS:,} sizes", n_layers)
 
 
@@ -65,6 +65,7 @@ class Mlp(ActionModel):
         with torch.device("meta"):  # elsewhere torch's layers would draw weights from the global generator
             hidden = [part for i, o in pairwise(widths) for part in (nn.Linear(i, o), nn.ReLU())]
             self.layers = nn.Sequential(*hidden, nn.Linear(widths[-1], config.action_size), nn.Tanh())
+        self.float()  # whatever torch.set_default_dtype says
         if seed is not None:
             self._initialise(torch.Generator().manual_seed(seed))
 
@@ -141,11 +142,11 @@ class BehaviorCloning(OfflinePolicy):
             name: value for name, value in locals().items() if name not in ("self", "device", "__class__")
         }
         require(isinstance(hidden_sizes, Iterable), "hidden_sizes", "a tuple of whole numbers", hidden_sizes)
-        settings["hidden_sizes"] = list(hidden_sizes)
+        settings["hidden_sizes"] = hidden_sizes = tuple(hidden_sizes)
         is_fraction = is_number(best_fraction) and 0 < best_fraction <= 1
         require(is_fraction, "best_fraction", "in (0, 1]", best_fraction)
         self.hidden_sizes = MlpConfig(1, 1, hidden_sizes).hidden_sizes  # refused here, not after loading data
-        self.best_fraction = best_fraction
+        self.best_fraction = float(best_fraction)  # as its file will have it
         super().__init__(
             settings,
             TrainConfig(learning_rate, batch_size, weight_decay, max_grad_norm, warmup_steps, precision),

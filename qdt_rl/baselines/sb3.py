@@ -15,7 +15,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv
 
-from qdt_rl.config import require_whole
+from qdt_rl.config import is_whole, require, require_whole
 from qdt_rl.errors import ConfigError
 from qdt_rl.policy.protocol import plain_observation
 from qdt_rl.progress import track
@@ -58,17 +58,22 @@ class SB3Policy:
             progress_bar: Show one, if standard error is a terminal.
 
         Raises:
-            ConfigError: If the algorithm is unknown or cannot act in the environment, the id is unknown, or
-                ``total_timesteps`` is less than 1, or it or the seed is no whole number.
+            ConfigError: If the algorithm is unknown or cannot act in the environment, the id is unknown,
+                ``total_timesteps`` is no whole number of at least 1, or the seed none below 2³².
         """
         if algorithm not in _ALGORITHMS:
             raise ConfigError(f"algorithm must be one of {sorted(_ALGORITHMS)}, but {algorithm!r} was given.")
         total_timesteps = require_whole("total_timesteps", total_timesteps, 1)
-        seed = require_whole("seed", seed, 0)
+        require(is_whole(seed, 0, 2**32 - 1), "seed", "a whole number from 0 to 2³² − 1", seed)
         ticks = track(range(total_timesteps), total_timesteps, f"Training {algorithm}", progress_bar)
+
+        def tick(*_: Any) -> bool:
+            next(ticks, None)
+            return True
+
         with _global_generators_kept(), closing(_make_env(env_id)) as env:
-            model = _make_model(algorithm, env, seed)
-            model.learn(total_timesteps, callback=lambda *_: next(ticks, None) is None or True)
+            model = _make_model(algorithm, env, int(seed))
+            model.learn(total_timesteps, callback=tick)
         return cls(model)
 
     def predict(
@@ -89,7 +94,7 @@ class SB3Policy:
 def _make_env(env_id: str) -> VecEnv:
     try:
         return make_vec_env(partial(gym.make, env_id))
-    except (gym.error.Error, ModuleNotFoundError) as error:
+    except (gym.error.Error, ImportError, ValueError) as error:
         raise ConfigError(
             f"env_id must be the id of an environment that can be made, but {env_id!r} was given: {error}"
         ) from error
@@ -98,7 +103,7 @@ def _make_env(env_id: str) -> VecEnv:
 def _make_model(algorithm: str, env: VecEnv, seed: int) -> BaseAlgorithm:
     try:
         return _ALGORITHMS[algorithm]("MlpPolicy", env, seed=seed, device="cpu")
-    except AssertionError as error:  # how SB3 refuses an action space
+    except (AssertionError, NotImplementedError, ValueError) as error:  # how SB3 refuses spaces
         raise ConfigError(f"{algorithm} cannot act in this environment: {error}") from error
 
 

@@ -50,7 +50,7 @@ def load_dataset(dataset: MinariDataset | str) -> MinariDataset:
             f"and `minari download {dataset}` fetches a published one (with `pip install 'minari[hf]'`)."
         )
     with _reading(dataset, get_dataset_path(dataset)):
-        _require_count(dataset, get_dataset_path(dataset) / "data")
+        _require_harmless(dataset, get_dataset_path(dataset) / "data")
         return minari.load_dataset(dataset)
 
 
@@ -108,7 +108,7 @@ def check_spaces(observation_space: gym.Space[Any], action_space: gym.Space[Any]
     """Refuse spaces that agents cannot use yet.
 
     Args:
-        observation_space: One-dimensional :class:`~gymnasium.spaces.Box` of numbers, bool not among them.
+        observation_space: One-dimensional :class:`~gymnasium.spaces.Box` of numbers, one at least, no bool.
         action_space: One-dimensional and bounded :class:`~gymnasium.spaces.Box` of floating-point numbers.
 
     Raises:
@@ -134,6 +134,9 @@ def check_spaces(observation_space: gym.Space[Any], action_space: gym.Space[Any]
             f"Actions must be bounded floating-point numbers, since they are scaled to [-1, 1], but come "
             f"from {action_space}. Give the space finite bounds and a floating-point dtype when recording."
         )
+    for name, space in {"Observations": observation_space, "Actions": action_space}.items():
+        if space.shape == (0,):
+            raise DatasetError(f"{name} must have at least one entry, but come from {space}.")
     with np.errstate(over="ignore", divide="ignore"):
         widths = action_space.high.astype(np.float32) - action_space.low.astype(np.float32)
         is_scalable = np.isfinite(widths).all() and np.isfinite(2 / widths).all()
@@ -199,9 +202,17 @@ def _episode_indices(dataset: MinariDataset) -> Int[np.ndarray, " episodes"]:
     return np.asarray(dataset.episode_indices)
 
 
-def _require_count(dataset_id: str, folder: Path) -> None:
-    """Refuse more episodes than the files have room for: Minari counts them out in memory."""
-    total = json.loads((folder / "metadata.json").read_text())["total_episodes"]
+def _require_harmless(dataset_id: str, folder: Path) -> None:
+    """Refuse metadata that make Minari call what they name, or count out more memory than the files have."""
+    metadata = json.loads((folder / "metadata.json").read_text())
+    for space in ("observation_space", "action_space"):
+        if space not in metadata:  # Minari would make the environment, from whatever entry point is named
+            raise DatasetError(
+                f"The metadata of dataset {dataset_id!r} lack the {space}, and only the environment that it "
+                "names could tell it. If you trust its origin, open it with minari.load_dataset, which makes "
+                "that environment, and give the dataset instead of its id."
+            )
+    total = metadata["total_episodes"]
     n_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if not is_whole(total, 0) or total > n_bytes // _SMALLEST_EPISODE:
         raise DatasetError(

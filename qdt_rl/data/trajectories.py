@@ -98,6 +98,8 @@ def _require_layout(name: str, array: np.ndarray, dtype: np.dtype, ndim: int) ->
             f"{name} must be a {ndim}-dimensional {dtype} array, but is a {array.ndim}-dimensional "
             f"{array.dtype} array."
         )
+    if 0 in array.shape[1:]:
+        raise DatasetError(f"{name} must have at least one column, but has the shape {array.shape}.")
     if not array.flags.c_contiguous:
         raise DatasetError(f"{name} must be C-contiguous: pass np.ascontiguousarray({name}).")
 

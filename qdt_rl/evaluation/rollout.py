@@ -10,7 +10,7 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 
 from qdt_rl.config import require_whole
-from qdt_rl.errors import TargetReturnWarning
+from qdt_rl.errors import ConfigError, TargetReturnWarning
 from qdt_rl.evaluation.environments import (
     AnyEnv,
     AnyVectorEnv,
@@ -68,7 +68,8 @@ def evaluate(
         TargetReturnWarning: If more is asked for than the best episode of the policy's data achieved.
 
     Raises:
-        ConfigError: If ``env`` cannot be used, or a count, the seed or the reference scores are out of range.
+        ConfigError: If ``env`` cannot be used or pays what is not finite, or a count, the seed or the
+            reference scores are out of range.
         InputError: If ``target_return`` is not finite or not of the right length.
         MissingExtraError: If the environment of an id needs a package that is not installed.
     """
@@ -135,6 +136,12 @@ def _play_round(
         observations, rewards, terminated, truncated, _ = env.step(actions)
         ended = terminated | truncated
         rewards = np.where(playing, rewards, 0.0)
+        if not np.isfinite(rewards).all():
+            bad = int(np.argmin(np.isfinite(rewards)))
+            raise ConfigError(
+                f"Rewards must be finite, but step {n_steps} of the episode of seed {seed + bad} was paid "
+                f"{rewards[bad]}; mend the environment."
+            )
         earned, return_to_go, n_steps = earned + rewards, return_to_go - rewards, n_steps + 1
         for row in np.flatnonzero(playing & ended):
             yield _Episode(seed + int(row), float(earned[row]), n_steps)

@@ -50,7 +50,7 @@ def load_agent(path: Path) -> OfflinePolicy:
     Raises:
         CheckpointError: If the file is missing, damaged, or not an agent of this library.
     """
-    content, _ = read_agent(agent_path(path))
+    content, _ = read_agent(path)
     policy_class = _CLASSES.get(str(content.get("class")))
     if policy_class is None:
         raise CheckpointError(f"{path} holds a {content.get('class')!r}, which this version does not know.")

@@ -95,6 +95,7 @@ class DecisionTransformer(ActionModel):
             self.blocks = nn.ModuleList(_build_block(config, self.dropout) for _ in range(config.n_layers))
             self.norm = nn.LayerNorm(config.d_model)
             self.head = ActionHead(config.d_model, config.action_size)
+        self.float()  # whatever torch.set_default_dtype says
         if seed is not None:
             self._initialise(torch.Generator().manual_seed(seed))
 

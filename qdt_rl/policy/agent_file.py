@@ -10,7 +10,7 @@ import os
 import re
 import zipfile
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import torch
@@ -35,9 +35,22 @@ _DAMAGE = (zipfile.BadZipFile, SafetensorError, RuntimeError, EOFError, OSError,
 """What reading a damaged file raises; dtypes that safetensors knows and torch does not are a LookupError."""
 _RUN_NAME = re.compile(r"\w{1,100}")
 
+Place = str | os.PathLike[str] | BinaryIO
+"""Where an agent's file is or goes: a path, or a file object that is open for bytes, as in SB3."""
 
-def agent_path(path: str | Path) -> Path:
-    """Return ``path`` with ``.zip`` if it has no suffix, as SB3 does."""
+
+def agent_path(path: str | os.PathLike[str]) -> Path:
+    """Return ``path`` with ``.zip`` if it has no suffix, as SB3 does.
+
+    Raises:
+        ConfigError: If it names no file.
+    """
+    given: Any = path
+    if not (isinstance(given, str | os.PathLike) and Path(given).name):
+        raise ConfigError(
+            f"An agent's file must be a path that ends in its name, or a file object open for bytes, but "
+            f"{path!r} was given."
+        )
     path = Path(path)
     return path if path.suffix else path.with_suffix(".zip")
 
@@ -65,20 +78,22 @@ def _plain(value: object) -> Any:
     raise TypeError(f"{value!r} is a {type(value).__name__}")
 
 
-def write_agent(path: Path, content: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    """Write an agent's file, whole or not at all.
+def write_agent(place: Place, content: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Write an agent's file; one that is named, whole or not at all.
 
     Args:
-        path: Where; an existing file is replaced.
+        place: Where; an existing file is replaced, a file object is written to and stays open.
         content: What JSON can say.
         tensors: Arrays by name.
 
     Raises:
+        ConfigError: If ``place`` is none.
         DivergenceError: If a weight or moment is not finite; the file that is there stays.
     """
+    target: Any = place if hasattr(place, "write") else agent_path(place)
     for name in _not_finite(tensors):
         raise DivergenceError(
-            f"{name} holds values that are not finite, so {path} is not written. Lower the learning rate."
+            f"{name} holds values that are not finite, so {target} is not written. Lower the learning rate."
         )
     header = {"format": FORMAT, "format_version": FORMAT_VERSION, **content}
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
@@ -86,23 +101,25 @@ def write_agent(path: Path, content: dict[str, Any], tensors: dict[str, Tensor])
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr(zipfile.ZipInfo(_JSON), json.dumps(header, indent=1, allow_nan=False))
         archive.writestr(zipfile.ZipInfo(_TENSORS), save(tensors))
-    write_whole(path, buffer.getvalue())
+    if isinstance(target, Path):
+        write_whole(target, buffer.getvalue())
+    else:
+        target.write(buffer.getvalue())
 
 
-def read_agent(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read an agent's file.
+def read_agent(place: Place) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read an agent's file, or the rest of a file object.
 
     Returns:
         What its JSON says, and its tensors by name.
 
     Raises:
         CheckpointError: If there is no such file, or it is not a whole agent of this library.
+        ConfigError: If ``place`` is none.
     """
-    if not path.is_file():
-        raise CheckpointError(f"There is no agent at {path}.")
+    path, file = _read(place)
     foreign = f"{path} is not an agent of this library"
     try:
-        file = path.read_bytes()  # zipfile would read from disk as much as a damaged directory tells it to
         with zipfile.ZipFile(io.BytesIO(file)) as archive:
             if sorted(archive.namelist()) != [_JSON, _TENSORS]:
                 raise CheckpointError(
@@ -124,6 +141,19 @@ def read_agent(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f"version {FORMAT_VERSION}. Load it with the library that saved it."
         )
     return content, tensors
+
+
+def _read(place: Place) -> tuple[Any, bytes]:
+    """Return what to call a place, and all its bytes: zipfile would trust a damaged directory's sizes."""
+    if hasattr(place, "read"):
+        return place, place.read()
+    path = agent_path(place)
+    if not path.is_file():
+        raise CheckpointError(f"There is no agent at {path}.")
+    try:
+        return path, path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"The agent at {path} cannot be read: {error.strerror}.") from error
 
 
 def _not_finite(tensors: dict[str, Tensor]) -> list[str]:

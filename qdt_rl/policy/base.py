@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from qdt_rl.config import TrainConfig, require, require_whole
+from qdt_rl.config import TrainConfig, require_whole
 from qdt_rl.data.minari_reader import (
     check_spaces,
     environment_id,
@@ -31,7 +31,7 @@ from qdt_rl.policy.persistence import Persistent
 from qdt_rl.policy.run import SavedRun, TrainingRun
 from qdt_rl.policy.sb3_face import SB3Face
 from qdt_rl.progress import track
-from qdt_rl.training import Trainer, require_device, resolve_device, train
+from qdt_rl.training import Trainer, require_device, train
 
 if TYPE_CHECKING:
     from minari import MinariDataset
@@ -76,17 +76,17 @@ class OfflinePolicy(Persistent, SB3Face):
         verbose: int,
         tensorboard_log: str | None,
     ) -> None:
-        super().__init__(verbose)
-        require(isinstance(verbose, int | np.integer), "verbose", "a whole number", verbose)
+        super().__init__()
         self.train_config = train_config
         self.context_length = int(context_length)
         self.seed = require_whole("seed", seed, 0)
-        self.device = require_device(device)
+        self._device = require_device(device)
         self.reference_scores: tuple[float, float] | None = None
         self.best_return: float | None = None
         self.env_id: str | None = None
         self._settings = agent_file.as_json({**settings, "tensorboard_log": None})
         self.tensorboard_log = tensorboard_log
+        self.verbose = verbose
         self._identity = uuid.uuid4().hex
         self._run: TrainingRun | None = None  # comes with the model
 
@@ -147,7 +147,10 @@ class OfflinePolicy(Persistent, SB3Face):
 
         Raises:
             DatasetError: If the dataset is missing, empty or damaged, or its spaces do not fit.
-            DivergenceError: If training produces a value that is not finite.
+            ConfigError: If a number is out of its range, every parameter is frozen, or ``Checkpoints`` finds
+                another run in its folder.
+            DivergenceError: If training produces a value that is not finite; the weights are those before.
+            MissingExtraError: If ``tensorboard_log`` is set and TensorBoard is not installed.
         """
         n_steps = require_whole("n_steps", n_steps, 0)
         log_interval = require_whole("log_interval", log_interval, 1)
@@ -200,7 +203,8 @@ class OfflinePolicy(Persistent, SB3Face):
         actions, state = self._act(given, state)
         if not np.isfinite(actions).all():
             raise InputError(
-                "The actions are not finite: the observation or the target return is far too large."
+                "The actions are not finite: the observation or the target return is far too large, or the "
+                "weights have diverged."
             )
         actions = np.clip(actions, box.low, box.high).astype(box.dtype)
         return (actions if given.is_batch else actions[0]), state
@@ -251,7 +255,7 @@ class OfflinePolicy(Persistent, SB3Face):
 
     def _new_run(self, saved: SavedRun | None = None) -> TrainingRun:
         _, *seeds = self._seeds()
-        return TrainingRun(self.model, self.train_config, self.context_length, seeds, self.device, saved)
+        return TrainingRun(self.model, self.train_config, self.context_length, seeds, self._device, saved)
 
     def _seeds(self) -> list[int]:
         """Return independent seeds for the initial weights, the dropout masks and the windows."""
@@ -292,5 +296,5 @@ class OfflinePolicy(Persistent, SB3Face):
         agent_file.fill(model, agent_file.below("model.", tensors))
         saved = SavedRun(content["num_timesteps"], content["sampler"], tensors)
         saved.check(model)
-        self.model = model.to(resolve_device(self.device))
+        self.model = model.to(self.device)
         self._run = self._new_run(saved)

@@ -15,7 +15,7 @@ from qdt_rl.errors import ConfigError
 from qdt_rl.files import remove_leftovers
 
 _STEP = re.compile(r"step-(\d{12})\.zip")
-_BEST = re.compile(r"best-(\d{12})-(.+)\.zip")
+_BEST = re.compile(r"best-(\d{12})-(\d+\.\d+(?:e[-+]\d+)?|\d+e[-+]\d+)\.zip")
 
 
 class Checkpoints(BaseCallback):

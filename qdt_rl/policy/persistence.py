@@ -2,23 +2,27 @@
 
 import copy
 from abc import ABC, abstractmethod
-from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from qdt_rl.errors import CheckpointError, NotFittedError
-from qdt_rl.policy.agent_file import agent_path, read_agent, write_agent
-from qdt_rl.training import require_device
+from qdt_rl.policy.agent_file import Place, read_agent, write_agent
+from qdt_rl.training import require_device, resolve_device
 
 
 class Persistent(ABC):
     """Saving, loading, pickling and copying, for a policy that can say what it is in JSON and tensors."""
 
-    device: str
+    _device: str
     _settings: dict[str, Any]
     _identity: str
+
+    @property
+    def device(self) -> torch.device:
+        """Where the policy trains and acts; ``"auto"`` is resolved."""
+        return torch.device(resolve_device(self._device))
 
     @property
     @abstractmethod
@@ -38,18 +42,20 @@ class Persistent(ABC):
     def _restore(self, content: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Become the policy that ``_dump`` described."""
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: Place) -> None:
         """Write the policy and its training run to a file, whole or not at all.
 
         Args:
-            path: Where; ``.zip`` is added if it has no suffix, as in SB3. An existing file is replaced.
+            path: Where; ``.zip`` is added if it has no suffix, as in SB3. An existing file is replaced. A
+                file object that is open for bytes is written to instead.
 
         Raises:
             NotFittedError: Before ``fit``.
+            ConfigError: If ``path`` is neither.
             DivergenceError: If a weight is not finite; an existing file stays as it was.
         """
         self._require_fit("be saved")
-        write_agent(agent_path(path), *self._dump())
+        write_agent(path, *self._dump())
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -58,19 +64,19 @@ class Persistent(ABC):
 
     @classmethod
     @torch.inference_mode(mode=False)  # tensors of inference mode cannot train, and count no changes
-    def load(cls, path: str | Path, device: str | torch.device = "auto") -> Self:
+    def load(cls, path: Place, device: str | torch.device = "auto") -> Self:
         """Read a policy that ``save`` wrote. Nothing in the file is executed.
 
         Args:
-            path: Where; ``.zip`` may be left out.
+            path: Where; ``.zip`` may be left out. Or a file object that is open for bytes.
             device: Where to train and act.
 
         Raises:
             CheckpointError: If the file is missing, damaged, or not one of this class.
-            ConfigError: If this machine does not have the device.
+            ConfigError: If this machine does not have the device, or ``path`` is neither.
         """
         device = require_device(device)
-        content, tensors = read_agent(agent_path(path))
+        content, tensors = read_agent(path)
         if content.get("class") != cls.__name__:
             raise CheckpointError(
                 f"{path} holds a {content.get('class')}, not a {cls.__name__}; load it with that class."
@@ -85,7 +91,12 @@ class Persistent(ABC):
     def __getstate__(self) -> dict[str, Any]:
         """Pickle and copy what ``save`` keeps, and the identity; loggers stay behind."""
         saved = self._dump() if self.is_fitted else None
-        return {"settings": self._settings, "device": self.device, "identity": self._identity, "saved": saved}
+        return {
+            "settings": self._settings,
+            "device": self._device,
+            "identity": self._identity,
+            "saved": saved,
+        }
 
     @torch.inference_mode(mode=False)
     def __setstate__(self, state: dict[str, Any]) -> None:

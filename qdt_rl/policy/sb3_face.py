@@ -23,19 +23,14 @@ if TYPE_CHECKING:
 
 
 class SB3Face(ABC):
-    """Logging, environments and parameters under SB3's names, for an offline agent.
-
-    Args:
-        verbose: 1 prints the log to standard output.
-    """
+    """Logging, environments and parameters under SB3's names, for an offline agent."""
 
     model: ActionModel
     observation_space: spaces.Box
     action_space: spaces.Box
     _settings: dict[str, Any]
 
-    def __init__(self, verbose: int) -> None:
-        self.verbose = verbose
+    def __init__(self) -> None:
         self._given_logger: Logger | None = None
         self._own_logger: Logger | None = None
         self._tensorboard_run: str | None = None
@@ -54,6 +49,19 @@ class SB3Face(ABC):
         if path != self.tensorboard_log:
             self._settings["tensorboard_log"], self._tensorboard_run = path, None
             self._own_logger = None
+
+    @property
+    def verbose(self) -> int:
+        """1 prints the log to standard output; ``save`` keeps it, and the next log heeds a change."""
+        verbose: int = self._settings["verbose"]
+        return verbose
+
+    @verbose.setter
+    def verbose(self, verbose: int) -> None:
+        require(isinstance(verbose, int | np.integer), "verbose", "a whole number", verbose)
+        if verbose != self.verbose:
+            self._own_logger = None
+        self._settings["verbose"] = int(verbose)
 
     @property
     @abstractmethod
@@ -141,7 +149,8 @@ class SB3Face(ABC):
             exact_match: Whether every weight must be given.
 
         Raises:
-            InputError: If a name is missing or unknown, or a shape does not fit; nothing is loaded then.
+            InputError: If a name is missing or unknown, a shape does not fit or a value is not finite;
+                nothing is loaded then.
         """
         self._require_fit("take parameters")
         given: Any = parameters
@@ -154,6 +163,9 @@ class SB3Face(ABC):
         except (RuntimeError, TypeError) as error:
             self.model.load_state_dict(before)
             raise InputError(f"These parameters do not fit the model: {error}") from error
+        if wild := [name for name, tensor in self.model.state_dict().items() if not tensor.isfinite().all()]:
+            self.model.load_state_dict(before)
+            raise InputError(f"Expected finite parameters, but {', '.join(wild)} hold others.")
         if unknown:
             self.model.load_state_dict(before)
             raise InputError(f"Expected parameters of the model, but it has none named {', '.join(unknown)}.")

@@ -186,6 +186,22 @@ def test_hidden_sizes_survive_saving(dataset, tmp_path):
     assert loaded.hidden_sizes == loaded.model.config.hidden_sizes == (7, 13)
 
 
+def test_hidden_sizes_may_come_one_by_one(dataset, tmp_path):
+    policy = BehaviorCloning(hidden_sizes=map(int, ["7", "13"]), batch_size=4).fit(dataset, 1)
+    policy.save(tmp_path / "bc")
+    assert policy.hidden_sizes == BehaviorCloning.load(tmp_path / "bc").hidden_sizes == (7, 13)
+    assert MlpConfig(1, 1, iter([7, 13])).hidden_sizes == (7, 13)
+
+
+def test_a_fraction_selects_alike_before_and_after_saving(dataset, tmp_path):
+    """float32's 0.1 is 0.10000000149 in float64: a tenth of 100 and a bit, which is 11."""
+    policy = BehaviorCloning(best_fraction=np.float32(0.1), batch_size=4).fit(dataset, 0)
+    policy.save(tmp_path / "bc")
+    for either in (policy, BehaviorCloning.load(tmp_path / "bc")):
+        assert either.best_fraction == 0.10000000149011612
+        assert type(either.best_fraction) is float
+
+
 @pytest.mark.parametrize("sizes", [(0,), (7, 2.5), (-1,), (True,)])
 def test_hidden_sizes_are_checked_before_any_data_is_read(sizes):
     with pytest.raises(ConfigError, match="hidden_sizes must be whole numbers of at least 1, but "):

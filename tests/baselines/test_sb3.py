@@ -76,6 +76,8 @@ def test_recurrent_models_get_their_state_and_episode_starts():
         ("PPO", "CartPole-v1", 0, "total_timesteps must be a whole number of at least 1, but 0 was"),
         ("PPO", "CartPole-v1", 2048.5, "total_timesteps must be a whole number .*, but 2048.5 was given"),
         ("PPO", "NoSuch-v0", 1, "an environment that can be made, but 'NoSuch-v0' was given: Environment"),
+        ("PPO", "a:b:c", 1, "an environment that can be made, but 'a:b:c' was given"),
+        ("PPO", "Blackjack-v1", 1, "PPO cannot act in this environment: .*Tuple"),
         ("SAC", "CartPole-v1", 1, "SAC cannot act in this environment: The algorithm only supports"),
     ],
 )
@@ -86,6 +88,12 @@ def test_bad_arguments(algorithm, env_id, total_timesteps, message):
             SB3Policy.learn(algorithm, env_id, total_timesteps)
     finally:
         jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 0.5])
+def test_a_seed_that_numpys_old_generator_cannot_take(seed):
+    with pytest.raises(ConfigError, match=rf"seed must be a whole number from 0 to 2³² − 1, but {seed} was"):
+        SB3Policy.learn("PPO", "CartPole-v1", 1, seed=seed)
 
 
 def test_the_environment_is_closed_after_training(monkeypatch):

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from qdt_rl.data.minari_reader import load_dataset, read_trajectories
+from qdt_rl.data.summary import summarise_dataset
 from qdt_rl.errors import DatasetError, DivergenceError, InputError
 from qdt_rl.policy.agent import QDTPolicy
 
@@ -295,7 +296,14 @@ def test_what_surrounds_the_data_may_be_anything(
     assert 0 < n_refused < 300
 
 
-@pytest.mark.parametrize("env_id", ["os:Env-v0", "this:Env-v0", "a b:Env-v0"])
+REFUSED = {
+    "os:Env-v0": "names the environment 'os:Env-v0'",
+    "this:Env-v0": "names the environment 'this:Env-v0'",
+    "a b:Env-v0": "cannot be read.*trying to make",  # Gymnasium's own refusal
+}
+
+
+@pytest.mark.parametrize("env_id", sorted(REFUSED))
 def test_a_dataset_cannot_name_a_module_to_import(
     template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, env_id: str
 ) -> None:
@@ -305,7 +313,27 @@ def test_a_dataset_cannot_name_a_module_to_import(
     shutil.copytree(template / "test", tmp_path / "test")
     path = tmp_path / "test/hostile-v0/data/metadata.json"
     spec = EnvSpec(env_id.split(":")[1], entry_point="x:Y")
-    described = json.loads(spec.to_json()) | {"id": env_id, "name": env_id.removesuffix("-v0")}
+    described = {**json.loads(spec.to_json()), "id": env_id}
+    described.pop("name", None)
     path.write_text(json.dumps(json.loads(path.read_text()) | {"env_spec": json.dumps(described)}))
-    with pytest.raises(DatasetError, match=r"names the environment|cannot be read"):
+    with pytest.raises(DatasetError, match=REFUSED[env_id]):
         QDTPolicy().fit("test/hostile-v0", n_steps=1)
+
+
+@pytest.mark.parametrize("missing", ["observation_space", "action_space"])
+def test_a_dataset_cannot_have_its_environment_made(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    """Minari makes it to learn a space that the metadata lack, by calling what they name as entry point."""
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    write(template, [{"observations": np.zeros((3, 3)), "actions": np.zeros((2, 2)), "rewards": np.ones(2)}])
+    shutil.copytree(template / "test", tmp_path / "test")
+    path, payload = tmp_path / "test/hostile-v0/data/metadata.json", tmp_path / "payload"
+    spec = {"id": "X-v0", "entry_point": "os:mkdir", "kwargs": {"path": str(payload)}}
+    metadata = json.loads(path.read_text()) | {"env_spec": json.dumps(spec | {"additional_wrappers": []})}
+    del metadata[missing]
+    path.write_text(json.dumps(metadata))
+    for use in (load_dataset, read_trajectories, summarise_dataset, QDTPolicy().fit):
+        with pytest.raises(DatasetError, match=f"lack the {missing}"):
+            use("test/hostile-v0")
+    assert not payload.exists()

@@ -244,6 +244,8 @@ VECTOR = Box(-1, 1, (3,))
         ),
         (Box(0, 1, (3,), np.bool_), VECTOR, "Observations must be numbers, but come from Box.*Dtype"),
         (VECTOR, Box(-1, 1, (2, 3)), "Actions must come from a one-dimensional Box"),
+        (VECTOR, Box(-1, 1, (0,)), "Actions must have at least one entry, but come from Box"),
+        (Box(-1, 1, (0,)), VECTOR, "Observations must have at least one entry"),
         (VECTOR, Box(-1, np.inf, (3,)), "Actions must be bounded floating-point numbers, .*inf"),
         (VECTOR, Box(0, 5, (3,), np.int64), "Actions must be bounded floating-point numbers, .*int64"),
     ],

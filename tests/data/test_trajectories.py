@@ -102,6 +102,10 @@ BAD = {
         arrays(rewards=np.zeros((5, 1), np.float32)),
         "rewards must be a 1-dimensional float32 array, but is a 2-dimensional float32 array",
     ),
+    "no columns": (
+        arrays(actions=np.zeros((5, 0), np.float32)),
+        r"actions must have at least one column, but has the shape \(5, 0\)",
+    ),
     "offsets' dtype": (
         arrays(offsets=np.array([0, 3, 5], np.int32)),
         "offsets must be a 1-dimensional int64 array, but is a 1-dimensional int32 array",

@@ -259,6 +259,35 @@ def test_what_an_environment_raises_is_not_blamed_on_its_seeds(tally_policy, mak
     assert FailingEnv.n_closed == before + 3 * isinstance(made, str)  # what was made here is closed here
 
 
+class PayingEnv(FailingEnv):
+    """Pays what it is told to in its second step, 1 in others."""
+
+    def __init__(self, reward):
+        self.reward, self.n_steps = reward, 0
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(3, np.float32), {}
+
+    def step(self, action):
+        self.n_steps += 1
+        return (
+            np.zeros(3, np.float32),
+            self.reward if self.n_steps == 2 else 1.0,
+            self.n_steps == 3,
+            False,
+            {},
+        )
+
+
+@pytest.mark.parametrize("reward", [np.nan, np.inf])
+def test_a_reward_that_is_not_finite_is_not_called_a_bad_target(tally_policy, reward):
+    env = SyncVectorEnv([lambda: PayingEnv(1.0), lambda: PayingEnv(reward)])
+    with pytest.raises(
+        ConfigError, match=f"Rewards must be finite, but step 1 of .* seed 8 was paid {reward}"
+    ):
+        evaluate(tally_policy(), env, 1.0, 2, seed=7)
+
+
 def test_an_environment_that_takes_no_options_is_shown_its_own_error(tally_policy):
     class NoOptions(FailingEnv):
         def reset(self, seed=None):

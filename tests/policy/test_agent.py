@@ -3,6 +3,7 @@ import csv
 import gc
 import itertools
 import pickle
+import re
 import sys
 import weakref
 
@@ -24,6 +25,7 @@ from qdt_rl.errors import (
 )
 from qdt_rl.policy.agent import QDTPolicy
 from qdt_rl.policy.checkpoints import Checkpoints
+from qdt_rl.training import resolve_device
 
 S, A = 3, 2
 
@@ -390,6 +392,58 @@ def test_a_part_of_the_model_may_be_frozen(dataset, tmp_path):
     assert_same_run(loaded.fit(dataset, 2), policy.fit(dataset, 2))
 
 
+def test_a_saved_run_knows_how_long_a_part_was_frozen(dataset, tmp_path):
+    """AdamW corrects its moments by a parameter's own steps, of which a frozen one has fewer."""
+    policy = new_policy().fit(dataset, 0)
+    policy.model.embedding.requires_grad_(False)
+    policy.fit(dataset, 5)
+    policy.model.embedding.requires_grad_(True)
+    policy.fit(dataset, 2).save(tmp_path / "agent.zip")
+    loaded = QDTPolicy.load(tmp_path / "agent.zip")
+    assert_same_run(loaded, policy)
+    assert_same_run(loaded.fit(dataset, 2), policy.fit(dataset, 2))
+
+
+def test_a_model_of_which_nothing_may_be_trained_is_not(dataset):
+    policy = new_policy().fit(dataset, 1)
+    policy.model.requires_grad_(False)
+    with pytest.raises(ConfigError, match=r"Every parameter of the model is frozen; call requires_grad_\(\)"):
+        policy.fit(dataset, 1)
+    policy.model.requires_grad_(True)
+    assert_same_run(policy.fit(dataset, 1), new_policy().fit(dataset, 2))
+
+
+@pytest.mark.parametrize("make", [new_policy, new_cloning])
+def test_the_default_dtype_of_torch_changes_nothing(make, dataset, tmp_path):
+    expected = make().fit(dataset, 3)
+    expected.save(tmp_path / "expected.zip")
+    torch.set_default_dtype(torch.float64)
+    try:
+        policy = make().fit(dataset, 3)
+        policy.save(tmp_path / "agent.zip")
+        played = play(type(policy).load(tmp_path / "expected.zip"))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert (tmp_path / "agent.zip").read_bytes() == (tmp_path / "expected.zip").read_bytes()
+    np.testing.assert_array_equal(played, play(expected))
+
+
+@pytest.mark.parametrize("make", [new_policy, new_cloning])
+def test_weights_that_are_not_finite_are_told_from_bad_input(make, dataset):
+    policy = make().fit(dataset, 1)
+    before, parameters = state_of(policy), copy.deepcopy(policy.get_parameters())
+    name, tensor = next((n, t) for n, t in parameters["policy"].items() if n.endswith("weight"))
+    tensor[0, 0] = np.nan
+    with pytest.raises(InputError, match=rf"Expected finite parameters, but {re.escape(name)} hold others"):
+        policy.set_parameters(parameters)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in state_of(policy).items())
+    with torch.no_grad():
+        for parameter in policy.model.parameters():
+            parameter.fill_(np.nan)
+    with pytest.raises(InputError, match=r"far too large, or the weights have diverged\."):
+        policy.predict(np.zeros(S), 0.0)
+
+
 def test_a_policy_keeps_no_data(dataset, monkeypatch):
     held = []
     read = read_trajectories
@@ -600,6 +654,9 @@ def test_a_missing_device_is_not_blamed_on_the_file(fitted, tmp_path):
     with pytest.raises(ConfigError, match=r"device must be 'auto', 'cpu', or a .*but 'cuda' was given"):
         QDTPolicy.load(tmp_path / "agent.zip", device="cuda")
     for cpu in (QDTPolicy.load(tmp_path / "agent.zip", device=torch.device("cpu")), new_policy(device="cpu")):
-        assert cpu.device == "cpu"
+        assert cpu.device == torch.device("cpu")
+    assert new_policy().device.type == resolve_device("auto"), (
+        "a device, as SB3's is, and not what was asked for"
+    )
     with pytest.raises(ConfigError, match=r"without an index, but 'cpu:1' was given"):
         new_policy(device=torch.device("cpu:1"))

@@ -1,8 +1,10 @@
+import io
 import json
 import os
 import pickle
 import zipfile
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,6 +53,44 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(agent, monkeypatch)
         write_agent(agent, {"class": "BehaviorCloning"}, TENSORS)
     assert agent.read_bytes() == before
     assert list(agent.parent.iterdir()) == [agent]
+
+
+@pytest.mark.parametrize("make", [QDTPolicy, BehaviorCloning])
+def test_a_file_object_is_a_place_too(make, dataset, tmp_path):
+    policy = make(batch_size=2).fit(dataset, 1)
+    policy.save(tmp_path / "agent.zip")
+    buffer = io.BytesIO()
+    buffer.write(b"what came before")
+    policy.save(buffer)
+    buffer.seek(16)
+    assert (tmp_path / "agent.zip").read_bytes() == buffer.getvalue()[16:]
+    loaded = make.load(buffer)
+    assert all(
+        torch.equal(tensor, loaded.model.state_dict()[name])
+        for name, tensor in policy.model.state_dict().items()
+    )
+    with (tmp_path / "agent.zip").open("rb") as file:
+        assert make.load(file).num_timesteps == 1
+    with pytest.raises(CheckpointError, match=r"BytesIO object at .* is not an agent of this library"):
+        make.load(io.BytesIO(b"something else"))
+
+
+@pytest.mark.parametrize("place", ["", ".", None, 3, b"agent.zip"])
+def test_a_place_that_is_none(agent, place):
+    for use in (QDTPolicy.load, lambda place: write_agent(place, {}, TENSORS)):
+        with pytest.raises(
+            ConfigError, match="An agent's file must be a path that ends in its name, or a file o"
+        ):
+            use(place)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_foreign(agent, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(CheckpointError, match=r"The agent at .*agent\.zip cannot be read: Permission denied"):
+        QDTPolicy.load(agent)
 
 
 def test_a_missing_file_is_named(tmp_path):

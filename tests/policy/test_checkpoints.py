@@ -42,6 +42,27 @@ def test_a_new_run_forgets_the_best_of_one_that_was_killed_before_its_first_step
     assert sorted(name[:17] for name in contents(tmp_path)) == ["best-000000000002", "step-000000000002"]
 
 
+def test_a_copy_of_the_best_that_somebody_keeps_is_left_alone(dataset, tmp_path):
+    new_policy().fit(dataset, 2, callback=Checkpoints(tmp_path, save_freq=1))
+    best = Checkpoints(tmp_path).best()
+    copies = [tmp_path / name for name in (f"{best.stem} copy.zip", "best-000000000002-nan.zip")]
+    for copy in copies:
+        copy.write_bytes(best.read_bytes())
+    QDTPolicy.load(Checkpoints(tmp_path).newest()).fit(
+        dataset, 2, callback=Checkpoints(tmp_path, save_freq=1)
+    )
+    Checkpoints(tmp_path).remove()
+    assert sorted(tmp_path.iterdir()) == sorted(copies)
+
+
+@pytest.mark.parametrize("loss", [0.25, 1e-7, 3.0, 1.5e22])
+def test_the_best_is_found_whatever_its_loss(loss, dataset, tmp_path):
+    checkpoints = Checkpoints(tmp_path, save_freq=1)
+    new_policy().fit(dataset, 1, callback=checkpoints)
+    checkpoints.best().rename(found := tmp_path / f"best-000000000001-{loss!r}.zip")
+    assert checkpoints.best() == found
+
+
 def test_a_run_that_has_ended_is_called_again_and_changes_nothing(dataset, tmp_path):
     def run():
         checkpoints = Checkpoints(tmp_path, save_freq=2)

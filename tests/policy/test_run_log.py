@@ -134,3 +134,12 @@ def test_a_run_without_a_log_leaves_nothing_among_temporary_files(dataset, tmp_p
     policy.verbose = 1
     fit(policy, dataset, 1)
     assert "gradient_norm" in capsys.readouterr().out
+    policy.verbose = 0
+    fit(policy, dataset, 1)
+    assert capsys.readouterr().out == ""
+    policy.verbose = 1  # SB3 heeds it in every learn
+    policy.save(tmp_path / "agent.zip")
+    fit(QDTPolicy.load(tmp_path / "agent.zip"), dataset, 1)
+    assert "gradient_norm" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="verbose must be a whole number, but 'loud' was given"):
+        policy.verbose = "loud"
