@@ -1,17 +1,18 @@
 """The command line: it parses, calls, and prints. ``qdt-rl --help`` lists the commands."""
 
 import os
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
 from qdt_rl.config import Backend
+from qdt_rl.console import console, errors, print_error, print_line, print_warning, print_written
 from qdt_rl.errors import ConfigError, QDTError
 
 app = typer.Typer(
@@ -24,8 +25,6 @@ data = typer.Typer(help="Minari datasets: list, generate, show.", no_args_is_hel
 app.add_typer(data, name="data")
 experiment = typer.Typer(help="The paper's experiments: list, run, report.", no_args_is_help=True)
 app.add_typer(experiment, name="experiment")
-console = Console()
-errors = Console(stderr=True)
 _INTERRUPTED = 130  # the exit code of a command that Ctrl-C has ended: 128 + SIGINT
 
 Seed = Annotated[int, typer.Option(help="Of everything random.", min=0)]
@@ -47,7 +46,7 @@ Results = Annotated[Path, typer.Option("--out", help="The folder of the records 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        _print(f"qdt-rl {metadata.version('qdt-rl')}")
+        print_line(f"qdt-rl {metadata.version('qdt-rl')}")
         raise typer.Exit
 
 
@@ -71,7 +70,7 @@ def quickstart(
     """Generate a dataset, train QDT, DT and behaviour cloning on it, and compare them."""
     from qdt_rl.experiments.quickstart import run_quickstart
 
-    _print_written(run_quickstart(out, steps, episodes, seed, console))
+    print_written(run_quickstart(out, steps, episodes, seed, console))
 
 
 @data.command("list")
@@ -99,7 +98,7 @@ def generate(
         made = generate_dataset(
             dataset_id, n_episodes=episodes, seed=seed, overwrite=overwrite, progress_bar=True
         )
-        _print(f"{dataset_id}: {made.total_episodes:,} episodes, {made.total_steps:,} steps")
+        print_line(f"{dataset_id}: {made.total_episodes:,} episodes, {made.total_steps:,} steps")
 
 
 @data.command()
@@ -121,7 +120,7 @@ def train(
         str | None,
         typer.Option(help="qdt, dt, q-attention, q-feedforward, wide-dt, bc or bc-10%.", show_default="qdt"),
     ] = None,
-    steps: Annotated[int, typer.Option(help="Updates to take.", min=1)] = 10_000,
+    steps: Annotated[int, typer.Option(help="Updates to take; with --resume, more.", min=1)] = 10_000,
     seed: Annotated[
         int | None, typer.Option(help="Of weights, batches and dropout.", min=0, show_default="0")
     ] = None,
@@ -155,7 +154,7 @@ def train(
     else:
         _refuse_with_resume({"agent": agent, **given})
         written = resume_agent(resume, dataset, steps, out or resume)
-    _print_written(written)
+    print_written(written)
 
 
 @app.command()
@@ -194,7 +193,7 @@ def compare(
 
 
 @experiment.command("list")
-def list_experiments(out: Results = Path("docs/results")) -> None:
+def list_experiments(out: Results = Path("runs/experiments")) -> None:
     """List the experiments, and how many of their cells have been run."""
     from qdt_rl.experiments.running import experiment_states
 
@@ -209,20 +208,20 @@ def run_experiment_command(
     name: ExperimentName,
     backend: Annotated[Backend, typer.Option(help="loky: local.")] = "loky",
     jobs: Annotated[int, typer.Option(help="Cells at a time, each on one thread.", min=1)] = 2,
-    out: Results = Path("docs/results"),
+    out: Results = Path("runs/experiments"),
 ) -> None:
     """Run the cells of an experiment that have not been run; killed and started again, it goes on."""
     from qdt_rl.experiments.running import run_experiment
 
-    _print_written([run_experiment(name, out, jobs, backend)])
+    print_written([run_experiment(name, out, jobs, backend)])
 
 
 @experiment.command("report")
-def report_experiment(name: ExperimentName, out: Results = Path("docs/results")) -> None:
+def report_experiment(name: ExperimentName, out: Results = Path("runs/experiments")) -> None:
     """Write an experiment's tables and figures from its records."""
     from qdt_rl.experiments.reports.writing import write_report
 
-    _print_written(write_report(name, out))
+    print_written(write_report(name, out))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -237,10 +236,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Threads that wait busily bring a machine with other work to a halt: an acting step of 64 rows took
     # 188 ms beside one other process, and 14 ms so. OpenMP reads this when torch is loaded, which is later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    warnings.showwarning = print_warning
     try:
         app(arguments)
-    except (QDTError, OSError) as error:
-        _print_error(error)
+    except (QDTError, OSError, MemoryError) as error:
+        print_error(error)
         raise SystemExit(1) from None
     except SystemExit as end:
         if end.code == _INTERRUPTED:
@@ -274,27 +274,10 @@ def _compare(
         online_steps=online_steps,
     )
     console.print(rich_table(scores, f"{scores[0].env_id}: {n_episodes} episodes for each return asked for"))
-    _print_written(written)
+    print_written(written)
 
 
 def _refuse_with_resume(settings: dict[str, Any]) -> None:
     given = [f"--{name.replace('_', '-')}" for name, value in settings.items() if value is not None]
     if given:
         raise ConfigError(f"--resume goes on with the agent's own settings: leave out {', '.join(given)}.")
-
-
-def _print_written(paths: Iterable[Path]) -> None:
-    for path in paths:
-        _print(f"Wrote {path}")
-
-
-def _print(text: str) -> None:
-    """Print a line as it is: neither wrapped, nor read as markup."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def _print_error(error: Exception) -> None:
-    text = " ".join(str(error).split())
-    if isinstance(error, OSError) and error.filename is not None:
-        text = f"{error.filename}: {error.strerror}."
-    errors.print(Text.assemble(("Error: ", "bold red"), text), highlight=False, soft_wrap=True)

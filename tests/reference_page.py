@@ -95,7 +95,8 @@ def _model_settings() -> str:
 def _errors() -> str:
     rows = list(_error_rows())
     text = (
-        "Imported from `qdt_rl.errors`. Every message says what was expected, what came, and how to mend it."
+        "Imported from `qdt_rl.errors`. Every message says what was expected, what came, and how to mend it. "
+        "Environments raise `qdt_envs.EnvArgumentError`, a `ValueError`, for arguments that they cannot use."
     )
     return "\n".join(["## Errors and warnings\n", text, "", "| name | is a | |", "|---|---|---|", *rows, ""])
 

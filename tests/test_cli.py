@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,9 @@ from gymnasium.envs.registration import registry
 import qdt_rl
 from qdt_rl.baselines.behavior_cloning import BehaviorCloning
 from qdt_rl.cli import main
+from qdt_rl.errors import ConfigError
 from qdt_rl.experiments.agents import AGENTS
+from qdt_rl.experiments.cells import Cell
 
 DATASET = "qdt/synthetic/medium-expert-v0"
 SMALL = ("--context-length", "2", "--batch-size", "3")
@@ -229,6 +232,14 @@ def test_a_mistake_is_one_line_and_leaves_nothing(arguments, message, run, home)
             "bc was trained on observations and actions of shapes ((11,), (3,)), but ",
         ),
         (
+            ("--env", "a:b:c"),
+            "env must be the id of a registered environment, but 'a:b:c' was given: ",
+        ),
+        (
+            ("--online", "PPO", "--online-steps", "1", "--seed", "4294967296"),
+            "seed must be a whole number from 0 to 2³² − 1, but 4294967296 was given.",
+        ),
+        (
             ("--target", "nan"),
             "target_return must be a finite number, or one for each episode (64), but nan ",
         ),
@@ -291,8 +302,33 @@ def test_an_error_of_the_file_system_is_one_line(run, bc, monkeypatch):
     assert outcome.err == "Error: runs/evaluation/scores.json: No space left on device.\n"
 
 
+def test_a_warning_is_one_line(run, bc, monkeypatch):
+    def warn(*_, **__):
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            warnings.warn("Look\n  here.", UserWarning, stacklevel=1)
+        raise ConfigError("It ends.")
+
+    monkeypatch.setattr("qdt_rl.experiments.runs.compare_agents", warn)
+    assert run("compare", bc).err == "Warning: Look here.\nError: It ends.\n"
+
+
+def test_an_experiment_of_which_cells_failed_is_an_error(run, home, monkeypatch):
+    cells = [Cell("test", agent, DATASET, 0, n_steps=1, n_episodes=1) for agent in ("bc", "absent")]
+    monkeypatch.setattr("qdt_rl.experiments.running.find_grid", lambda name: tuple(cells))
+    monkeypatch.setattr("qdt_rl.experiments.running._ensure_dataset", lambda dataset_id: None)
+    for _ in range(2):
+        outcome = run("experiment", "run", "test", "--out", "records", "--jobs", "1")
+        assert (outcome.code, outcome.out) == (1, "")
+        assert outcome.err.startswith("Error: 1 of 2 cells have failed, and are run again by the next call; ")
+        assert "The last: qdt_rl.errors.ConfigError: Unknown agent 'absent'" in outcome.err
+    cells.pop()  # of the grid, whose record stays
+    outcome = run("experiment", "run", "test", "--out", "records")
+    assert (outcome.code, outcome.out) == (0, "Wrote records/test.jsonl.gz\n")
+
+
 def test_ids_are_whole_in_a_narrow_terminal(run, home, monkeypatch):
-    monkeypatch.setattr("qdt_rl.cli.console._width", 50)
+    monkeypatch.setattr("qdt_rl.console.console._width", 50)
     listed = run("data", "list").out
     assert "…" not in listed
     assert max(map(len, listed.splitlines())) <= 50
@@ -328,12 +364,13 @@ def test_ctrl_c_ends_training_cleanly(home):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "Interrupted.\n")
+    (checkpoints,) = home.glob("agent-checkpoints-*")
     assert sorted(path.name for path in home.iterdir()) == [
-        "agent-checkpoints",
+        checkpoints.name,
         "agent.csv",
         "agent.zip",
     ]
-    newest = max(Path("agent-checkpoints").glob("step-*.zip"))
+    newest = max(checkpoints.glob("step-*.zip"))
     assert BehaviorCloning.load(newest).num_timesteps == int(newest.stem.removeprefix("step-"))
     assert Path("agent.zip").read_bytes() == b"old"
     header, *rows = Path("agent.csv").read_text().splitlines()

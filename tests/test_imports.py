@@ -25,7 +25,7 @@ LINES = (
     {"qdt_rl.policy"},
     {"qdt_rl.training"},
     {"qdt_rl.data", "qdt_rl.model"},
-    {"qdt_rl.config", "qdt_rl.env_ids", "qdt_rl.files", "qdt_rl.memory", "qdt_rl.progress"},
+    {"qdt_rl.config", "qdt_rl.env_ids", "qdt_rl.console", "qdt_rl.files", "qdt_rl.memory", "qdt_rl.progress"},
     {"qdt_rl.errors"},
     {"qdt_envs"},
 )
@@ -54,6 +54,7 @@ TOOLS = {
     "qdt_rl.data": {"numpy", "gymnasium", "minari", "h5py", "filelock", "jaxtyping"},
     "qdt_rl.training": {"torch", "numpy", "jaxtyping", "lightning_fabric"},
     "qdt_rl.cli": {"typer", "rich"},
+    "qdt_rl.console": {"rich"},
 }
 EXTRA_TOOLS = {"qdt_envs.picture": {"pygame"}, "qdt_envs.rendering": {"pygame"}}
 

@@ -57,6 +57,11 @@ def load_agent(path: Path) -> OfflinePolicy:
     return policy_class.load(path)
 
 
+def agent_name(path: Path) -> str:
+    """Return what an agent's file is called without ``.zip``: what belongs to it bears the name too."""
+    return agent_path(path).name.removesuffix(".zip")
+
+
 def load_agents(paths: Sequence[Path]) -> dict[str, OfflinePolicy]:
     """Read agents, each named by its file.
 
@@ -64,7 +69,7 @@ def load_agents(paths: Sequence[Path]) -> dict[str, OfflinePolicy]:
         CheckpointError: If a file is missing, damaged, or not an agent of this library.
         ConfigError: If two have one name.
     """
-    names = [agent_path(path).stem for path in paths]
+    names = [agent_name(path) for path in paths]
     require_unique(names)
     return {name: load_agent(path) for name, path in zip(names, paths, strict=True)}
 

@@ -20,7 +20,7 @@ def known_datasets() -> Iterator[tuple[str, str]]:
         warnings.simplefilter("always")
         try:
             local = minari.list_local_datasets()
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise DatasetError(f"The Minari folder holds a folder that is no dataset's: {error}") from error
     for dataset_id in sorted({*local, *DATASET_IDS}):
         if dataset_id in local:

@@ -28,7 +28,8 @@ def run_grid(
         path: The records, ``.jsonl.gz``.
         n_jobs: Cells at a time, each in a process and on a thread of its own.
         progress_bar: Show one, if standard error is a terminal.
-        backend: Joblib's: processes of this machine, a Ray cluster or a Dask cluster.
+        backend: Joblib's: processes of this machine, Ray or Dask. The latter two use the cluster that their
+            variables RAY_ADDRESS and DASK_SCHEDULER_ADDRESS name, or start one on this machine.
 
     Raises:
         RecordError: If ``path`` holds something else.
@@ -69,7 +70,9 @@ def _started(backend: Backend, n_jobs: int) -> Iterator[None]:
     if backend == "ray":
         _require_package("ray", backend).register_ray()
     if backend == "dask":
-        cluster = _require_package("distributed", backend).Client(n_workers=n_jobs, threads_per_worker=1)
+        start = _require_package("distributed", backend).Client
+        is_running = import_module("dask.config").get("scheduler-address", None) is not None
+        cluster = start() if is_running else start(n_workers=n_jobs, threads_per_worker=1)
         with cluster, parallel_config(backend):
             yield
         return

@@ -46,7 +46,7 @@ def run_quickstart(folder: Path, n_steps: int, n_episodes: int, seed: int, conso
     Args:
         folder: Where agents, tables, figures and the manifest go.
         n_steps: Updates of each agent.
-        n_episodes: Of each policy at the best return in the data; a quarter of it at each of five targets.
+        n_episodes: Of each policy at the best return in the data; a fifth of it at each of five targets.
         seed: Of the dataset and of every agent. Episodes are evaluated from seeds of their own.
         console: Where the steps are told.
 

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import minari
+from minari.storage import get_dataset_path
 
 from qdt_rl.config import Backend
 from qdt_rl.data.generation import DATASET_IDS, generate_dataset, generation_seed
 from qdt_rl.data.minari_reader import load_dataset
-from qdt_rl.errors import DatasetError
+from qdt_rl.errors import DatasetError, RecordError
 from qdt_rl.experiments.grid import cells_to_run, run_grid
 from qdt_rl.experiments.grids import GRIDS, find_grid
 from qdt_rl.experiments.output import output_folder
@@ -30,6 +30,7 @@ def run_experiment(name: str, folder: Path, n_jobs: int, backend: Backend = "lok
         The records.
 
     Raises:
+        RecordError: If cells have failed, when the others are done.
         ConfigError: If the experiment or backend is unknown, or nothing can be written to ``folder``.
         DatasetError: If a dataset of a grid's name is there, but was not generated as the grid means it.
     """
@@ -38,6 +39,13 @@ def run_experiment(name: str, folder: Path, n_jobs: int, backend: Backend = "lok
     for dataset_id in sorted({cell.dataset for cell in cells_to_run(cells, path)}):
         _ensure_dataset(dataset_id)
     run_grid(cells, path, n_jobs, progress_bar=True, backend=backend)
+    keys = {cell.key() for cell in cells}
+    failed = [record["failed"] for record in read_records(path) if record["failed"] and record["key"] in keys]
+    if failed:
+        raise RecordError(
+            f"{len(failed)} of {len(cells)} cells have failed, and are run again by the next call; "
+            f"`qdt-rl experiment report {name}` names them. The last: {failed[-1].strip().splitlines()[-1]}"
+        )
     return path
 
 
@@ -52,7 +60,7 @@ def experiment_states(folder: Path) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _ensure_dataset(dataset_id: str) -> None:
-    if dataset_id not in minari.list_local_datasets():
+    if not get_dataset_path(dataset_id).exists():
         if dataset_id in DATASET_IDS:
             generate_dataset(dataset_id, n_episodes=_N_EPISODES, seed=_SEED)
         return  # elsewhere, the cell itself tells what is missing

@@ -1,8 +1,12 @@
 """What the command line does with agents: train one and keep its log, evaluate some and keep the scores."""
 
+import json
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+
+from minari import MinariDataset
 
 from qdt_envs.controllers import EXPERT
 from qdt_envs.reference_scores import REFERENCE_SCORES
@@ -12,7 +16,7 @@ from qdt_rl.data.minari_reader import load_dataset
 from qdt_rl.env_ids import may_name_same_env
 from qdt_rl.errors import ConfigError
 from qdt_rl.evaluation.environments import AnyVectorEnv, vector_env
-from qdt_rl.experiments.agents import load_agent, load_agents, make_agent, require_unique
+from qdt_rl.experiments.agents import agent_name, load_agent, load_agents, make_agent, require_unique
 from qdt_rl.experiments.comparison import Score, compare
 from qdt_rl.experiments.figures import plot_requested_returns, plot_returns
 from qdt_rl.experiments.output import output_file, output_folder
@@ -26,6 +30,7 @@ from qdt_rl.policy.protocol import Policy
 
 _REFERENCES = ("random", "expert")
 _LOG_INTERVAL, _SAVE_FREQ = 100, 1000
+_CHECKPOINTS = "-checkpoints-"
 
 
 def train_agent(
@@ -33,13 +38,14 @@ def train_agent(
 ) -> list[Path]:
     """Train a new agent, and write it and its log; killed and called again alike, this goes on.
 
-    Checkpoints lie in ``<path without suffix>-checkpoints`` meanwhile.
+    Checkpoints lie in ``checkpoints_folder`` meanwhile.
 
     Args:
         dataset_id: A Minari dataset's id.
         name: One of ``AGENTS``.
         n_steps: Updates.
-        path: Of the agent's file, ``.zip`` if it has no suffix; the log is the CSV file beside it.
+        path: Of the agent's file, ``.zip`` if it has no suffix; the log lies beside it, with
+            ``.csv`` in the place of ``.zip``.
         settings: Of the agent's constructor.
 
     Returns:
@@ -49,8 +55,7 @@ def train_agent(
         ConfigError: If a name or value is not known, or nothing can be written to ``path``.
         DatasetError: If the dataset is missing, empty or damaged, or its spaces are not supported.
     """
-    path = agent_path(path)
-    return _fit(make_agent(name, **settings), dataset_id, n_steps, path, path.with_suffix(".csv"))
+    return _fit(make_agent(name, **settings), dataset_id, n_steps, path, f"{agent_name(path)}.csv")
 
 
 def resume_agent(resumed: Path, dataset_id: str, n_steps: int, path: Path) -> list[Path]:
@@ -62,19 +67,23 @@ def resume_agent(resumed: Path, dataset_id: str, n_steps: int, path: Path) -> li
         resumed: The agent's file.
         dataset_id: A Minari dataset's id.
         n_steps: Updates to take.
-        path: Of the file to write, which may be the one that was read.
+        path: Of the file to write, which may be the one that was read, unless that is a checkpoint.
 
     Returns:
         The files written.
 
     Raises:
         CheckpointError: If ``resumed`` is missing, damaged, or not an agent of this library.
-        ConfigError: If nothing can be written to ``path``.
+        ConfigError: If nothing can be written to ``path``, or a checkpoint would be replaced.
         DatasetError: If the dataset is missing, empty or damaged, or has other spaces than the agent.
     """
-    agent, path = load_agent(resumed), agent_path(path)
-    log = path.with_name(f"{path.stem}-from-{agent.num_timesteps}.csv")
-    return _fit(agent, dataset_id, n_steps, path, log)
+    if _CHECKPOINTS in resumed.parent.name and path.parent == resumed.parent:
+        raise ConfigError(
+            f"{resumed} is a checkpoint, and would be replaced; name another file with --out. To end a run "
+            "that was interrupted, repeat its own command."
+        )
+    agent = load_agent(resumed)
+    return _fit(agent, dataset_id, n_steps, path, f"{agent_name(path)}-from-{agent.num_timesteps}.csv")
 
 
 def compare_agents(
@@ -122,8 +131,8 @@ def compare_agents(
         for name in online:
             policies[name] = SB3Policy.learn(name, env_id, online_steps, seed=seed, progress_bar=True)
         policies |= reference_policies(env, seed) if references else {}
-        own = (agent.reference_scores for agent in agents.values() if may_name_same_env(agent.env_id, env_id))
-        scale = next(own, None)
+        known = {a.reference_scores for a in agents.values() if may_name_same_env(a.env_id, env_id)} - {None}
+        scale = known.pop() if len(known) == 1 else None  # of several, each agent keeps its own
         scores = list(
             compare(policies, env, targets, n_episodes, seed=seed, reference_scores=scale, progress_bar=True)
         )
@@ -143,18 +152,21 @@ def reference_policies(env: AnyVectorEnv, seed: int) -> dict[str, Policy]:
     return policies
 
 
-def _fit(agent: OfflinePolicy, dataset_id: str, n_steps: int, path: Path, log: Path) -> list[Path]:
+def _fit(agent: OfflinePolicy, dataset_id: str, n_steps: int, path: Path, log_name: str) -> list[Path]:
     """Train, and write the agent and its log; what a killed process has done of it is taken up."""
     dataset = load_dataset(dataset_id)
-    output_file(path)
+    path = output_file(agent_path(path))
+    log = path.with_name(log_name)
     for file in (path, log):
         remove_leftovers(file)
     log_interval = max(1, min(_LOG_INTERVAL, n_steps // 10))
     save_freq = log_interval if n_steps < _SAVE_FREQ else _SAVE_FREQ  # so that no log entry spans a restart
-    checkpoints = Checkpoints(path.with_name(f"{path.stem}-checkpoints"), save_freq)
+    checkpoints = Checkpoints(checkpoints_folder(path, dataset), save_freq)
     begun, end = agent.num_timesteps, agent.num_timesteps + n_steps
     agent = _take_up(agent, checkpoints, end)
     n_kept = agent.num_timesteps if agent.num_timesteps > begun else 0
+    if n_kept:
+        print(f"{path}: going on after update {n_kept:,}")
     agent.set_logger(training_logger(log, n_kept, agent.tensorboard_outputs()))
     if agent.num_timesteps < end:
         agent.fit(
@@ -169,6 +181,17 @@ def _fit(agent: OfflinePolicy, dataset_id: str, n_steps: int, path: Path, log: P
     return [path, log]
 
 
+def checkpoints_folder(path: Path, dataset: MinariDataset) -> Path:
+    """Return where checkpoints lie while an agent trains: apart from those of a run on other data.
+
+    Args:
+        path: The agent's file.
+        dataset: One that is generated anew under its old id counts as another where its metadata differ.
+    """
+    content = json.dumps([dataset.id, dataset.storage.metadata], default=str, sort_keys=True)
+    return path.with_name(f"{agent_name(path)}{_CHECKPOINTS}{sha256(content.encode()).hexdigest()[:8]}")
+
+
 def _take_up(agent: OfflinePolicy, checkpoints: Checkpoints, end: int) -> OfflinePolicy:
     """Return the newest checkpoint of this very run, or the agent as it is if there is none."""
     newest = checkpoints.newest()
@@ -177,8 +200,8 @@ def _take_up(agent: OfflinePolicy, checkpoints: Checkpoints, end: int) -> Offlin
     found = load_agent(newest)
     if found.settings != agent.settings or not agent.num_timesteps < found.num_timesteps <= end:
         raise ConfigError(
-            f"{newest} is a checkpoint of another run, after {found.num_timesteps:,} updates. Repeat that "
-            "run's command to end it, delete the folder, or name another file with --out."
+            f"{newest} is a checkpoint of another run, after {found.num_timesteps:,} updates. Repeat "
+            "that run's command to end it, delete the folder, or name another file with --out."
         )
     return found
 

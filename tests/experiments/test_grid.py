@@ -148,6 +148,18 @@ def test_a_cluster_gives_the_same_records(backend, tmp_path):
     assert set(one) == {cell.key() for cell in cells}
 
 
+def test_dask_takes_the_cluster_that_is_named(tmp_path, quick_evaluation):
+    """DASK_SCHEDULER_ADDRESS sets it; a cluster of our own would be refused beside it."""
+    distributed, dask = pytest.importorskip("distributed"), pytest.importorskip("dask")
+    path = tmp_path / "records.jsonl.gz"
+    with (
+        distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster,
+        dask.config.set({"scheduler-address": cluster.scheduler_address}),
+    ):
+        run_grid([QUICK], path, 1, backend="dask")
+    assert [record["failed"] for record in read_records(path)] == [None]
+
+
 def test_unknown_and_missing_backends_are_named(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="backend must be one of loky, ray, dask"):
         run_grid([CELL], tmp_path / "records.jsonl.gz", 1, backend="slurm")

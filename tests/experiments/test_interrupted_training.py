@@ -8,9 +8,10 @@ import time
 import pytest
 
 from qdt_rl.data.generation import generate_dataset
+from qdt_rl.data.minari_reader import load_dataset
 from qdt_rl.errors import ConfigError
 from qdt_rl.experiments.agents import load_agent
-from qdt_rl.experiments.runs import train_agent
+from qdt_rl.experiments.runs import checkpoints_folder, resume_agent, train_agent
 from qdt_rl.policy.agent import QDTPolicy
 from qdt_rl.policy.checkpoints import Checkpoints
 from tests.launcher import Launcher
@@ -57,6 +58,10 @@ def launcher(data):
     launcher.process.communicate()
 
 
+def checkpoints_of(folder):
+    return checkpoints_folder(folder / "agent.zip", load_dataset(DATASET))
+
+
 def train(folder):
     train_agent(DATASET, "qdt", N_STEPS, folder / "agent", SMALL)
 
@@ -82,7 +87,7 @@ def test_a_run_that_is_killed_fifty_times_ends_with_the_same_bytes(launcher, fol
     start = time.perf_counter()
     assert launcher.run(whole)[1] == 0
     duration = time.perf_counter() - start
-    checkpoints = Checkpoints(killed / "agent-checkpoints")
+    checkpoints = Checkpoints(checkpoints_of(killed))
     rng, n_kills, n_resumed = random.Random(0), 0, 0
     while n_kills < N_KILLS:
         newest = checkpoints.newest()
@@ -102,12 +107,13 @@ def test_a_full_disk_leaves_the_checkpoint_before_and_says_so(launcher, folders)
     """A limit on the size of files stands for the disk: writing fails in the midst of a file."""
     whole, killed = folders
     policy = QDTPolicy("qdt", **SETTINGS).fit(DATASET, 4)
-    policy.save(killed / "agent-checkpoints" / "step-000000000004.zip")
-    before = (killed / "agent-checkpoints" / "step-000000000004.zip").read_bytes()
+    checkpoint = checkpoints_of(killed) / "step-000000000004.zip"
+    policy.save(checkpoint)
+    before = checkpoint.read_bytes()
     launcher.run(killed, max_file_size=len(before) // 2)
     assert "File too large" in (killed / "error").read_text()
-    assert [path.name for path in (killed / "agent-checkpoints").iterdir()] == ["step-000000000004.zip"]
-    assert (killed / "agent-checkpoints" / "step-000000000004.zip").read_bytes() == before
+    assert list(checkpoint.parent.iterdir()) == [checkpoint]
+    assert checkpoint.read_bytes() == before
     train(killed)
     train(whole)
     assert (killed / "agent.zip").read_bytes() == (whole / "agent.zip").read_bytes()
@@ -130,7 +136,7 @@ def test_ctrl_c_saves_the_update_under_way_and_the_run_goes_on_from_it(folders, 
     with pytest.raises(KeyboardInterrupt):
         train(killed)
     assert signal.getsignal(signal.SIGINT) is handler
-    assert load_agent(Checkpoints(killed / "agent-checkpoints").newest()).num_timesteps == 7
+    assert load_agent(Checkpoints(checkpoints_of(killed)).newest()).num_timesteps == 7
     train(killed)
     assert seen[7] == 8
     assert (killed / "agent.zip").read_bytes() == (whole / "agent.zip").read_bytes()
@@ -139,11 +145,40 @@ def test_ctrl_c_saves_the_update_under_way_and_the_run_goes_on_from_it(folders, 
 
 def test_checkpoints_of_another_run_are_not_taken_up(folders):
     _, killed = folders
-    QDTPolicy("qdt", **SETTINGS).fit(DATASET, 4).save(killed / "agent-checkpoints" / "step-000000000004.zip")
+    QDTPolicy("qdt", **SETTINGS).fit(DATASET, 4).save(checkpoints_of(killed) / "step-000000000004.zip")
     with pytest.raises(ConfigError, match="is a checkpoint of another run, after 4 updates"):
         train_agent(DATASET, "dt", N_STEPS, killed / "agent", SMALL)
     with pytest.raises(ConfigError, match="is a checkpoint of another run, after 4 updates"):
         train_agent(DATASET, "qdt", 3, killed / "agent", SMALL)
+
+
+def test_checkpoints_of_a_run_on_other_data_are_not_taken_up(folders, capsys):
+    """The agent's file and settings are the same, and so may be the dataset's id: its seed is another."""
+    whole, killed = folders
+    train(whole)
+    generate_dataset(DATASET, n_episodes=1, seed=1, overwrite=True)
+    policy = QDTPolicy("qdt", **SETTINGS).fit(DATASET, 4)
+    policy.save(others := checkpoints_of(killed) / "step-000000000004.zip")
+    generate_dataset(DATASET, n_episodes=1, overwrite=True)
+    train(killed)
+    assert (killed / "agent.zip").read_bytes() == (whole / "agent.zip").read_bytes()
+    assert others.exists()
+    assert "going on" not in capsys.readouterr().out
+    QDTPolicy("qdt", **SETTINGS).fit(DATASET, 4).save(checkpoints_of(killed) / "step-000000000004.zip")
+    train(killed)
+    assert f"{killed / 'agent.zip'}: going on after update 4\n" in capsys.readouterr().out
+
+
+def test_training_on_does_not_replace_a_checkpoint(folders):
+    _, killed = folders
+    checkpoint = checkpoints_of(killed) / "step-000000000004.zip"
+    QDTPolicy("qdt", **SETTINGS).fit(DATASET, 4).save(checkpoint)
+    before = checkpoint.read_bytes()
+    with pytest.raises(ConfigError, match="is a checkpoint, and would be replaced; name another file with"):
+        resume_agent(checkpoint, DATASET, 2, checkpoint)
+    assert checkpoint.read_bytes() == before
+    resume_agent(checkpoint, DATASET, 2, killed / "other")
+    assert load_agent(killed / "other").num_timesteps == 6
 
 
 def test_the_newest_and_the_best_are_kept(data, tmp_path):

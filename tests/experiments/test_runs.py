@@ -11,7 +11,7 @@ from qdt_rl.data.generation import generate_dataset
 from qdt_rl.data.minari_reader import load_dataset, read_trajectories
 from qdt_rl.errors import CheckpointError, ConfigError, DatasetError, MissingExtraError, TargetReturnWarning
 from qdt_rl.evaluation.rollout import evaluate
-from qdt_rl.experiments.agents import load_agent
+from qdt_rl.experiments.agents import load_agent, load_agents
 from qdt_rl.experiments.runs import compare_agents, resume_agent, train_agent
 
 SETTINGS = {"context_length": 2, "batch_size": 3}
@@ -49,6 +49,14 @@ def test_training_leaves_the_agent_and_its_log(dataset, tmp_path, capsys):
     assert [row["train/n_updates"] for row in rows] == [str(n) for n in range(2, 21, 2)]
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines] == [f"update {n}" for n in range(2, 21, 2)]
+
+
+@pytest.mark.parametrize("name", ["lr0.1", "agent.csv"])
+def test_what_belongs_to_an_agent_bears_its_whole_name(name, dataset, tmp_path):
+    written = train_agent(dataset, "bc", 1, tmp_path / name, {"batch_size": 3})
+    assert written == [tmp_path / name, tmp_path / f"{name}.csv"]
+    assert load_agents(written[:1])[name].num_timesteps == 1
+    assert written[1].read_text().startswith("time/updates_per_second,train/")
 
 
 def test_training_on_gives_the_very_file_that_training_at_once_gives(dataset, tmp_path):
@@ -151,6 +159,19 @@ def test_names_must_tell_agents_apart(agents, tmp_path):
     assert not out.exists()
     scores, _ = compared([tmp_path / "random.zip"], out)
     assert [score.agent for score in scores] == ["random"]
+
+
+def test_agents_that_disagree_on_the_scale_keep_their_own(dataset, agents, tmp_path):
+    policy = load_agent(agents[1])
+    low, high = policy.reference_scores
+    policy.reference_scores = (-1.0, 1.0)
+    policy.save(tmp_path / "other.zip")
+    for paths in ([agents[0], tmp_path / "other.zip"], [tmp_path / "other.zip", agents[0]]):
+        scores, _ = compared(paths, tmp_path / "out", references=True)
+        found = {score.agent: score for score in scores}
+        assert found["other"].normalized_score == pytest.approx(100 * (found["other"].mean + 1) / 2)
+        assert found["dt"].normalized_score == pytest.approx(100 * (found["dt"].mean - low) / (high - low))
+        assert found["random"].normalized_score is None
 
 
 def test_the_environment_must_be_clear(agents, on_hidden, tmp_path):
