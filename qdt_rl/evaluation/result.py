@@ -85,9 +85,14 @@ class EvaluationResult:
             return None
         return normalized_scores(self.returns, self.reference_scores)
 
+    @property
+    def normalized_score(self) -> float | None:
+        """The mean of ``normalized_scores``, which is also the mean return's; None without references."""
+        scores = self.normalized_scores
+        return None if scores is None else float(scores.mean())
+
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON can hold it: lists and numbers; None where there are no references."""
-        scores = self.normalized_scores
         return {
             "n_episodes": len(self.returns),
             "mean": self.mean,
@@ -95,7 +100,7 @@ class EvaluationResult:
             "cvar": self.cvar,
             "mean_target_error": float(self.target_errors.mean()),
             "mean_absolute_target_error": float(np.abs(self.target_errors).mean()),
-            "normalized_score": None if scores is None else float(scores.mean()),
+            "normalized_score": self.normalized_score,
             "reference_scores": None if self.reference_scores is None else list(self.reference_scores),
             "returns": self.returns.tolist(),
             "lengths": self.lengths.tolist(),

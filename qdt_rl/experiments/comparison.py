@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import isnan
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
@@ -18,43 +19,39 @@ from qdt_rl.policy.protocol import Policy
 from qdt_rl.progress import track
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Score:
     """What one policy reached when it was asked for one return.
 
     Attributes:
         agent: The policy's name.
         env_id: The environment's id.
-        target_return: What was asked, reward units.
         seed: Of the first episode; episode j begins with ``seed + j``.
-        returns: Each episode's return.
-        lengths: Each episode's steps.
-        mean: Of the returns.
-        std: Of the returns, divided by their number as in SB3's ``evaluate_policy``.
-        low: The lower end of the mean's 95 % bootstrap interval over episodes, or None of a single one.
-            It knows nothing of other seeds of training.
+        result: What was played.
+        low: The lower end of the mean return's 95 % bootstrap interval over episodes, or None of a single
+            one. It knows nothing of other seeds of training.
         high: Its upper end.
-        normalized_score: The mean on the scale where the references are 0 and 100, or None without any.
         n_parameters: The policy's trained parameters, or None where it has no model.
     """
 
     agent: str
     env_id: str
-    target_return: float
     seed: int
-    returns: list[float]
-    lengths: list[int]
-    mean: float
-    std: float
+    result: EvaluationResult
     low: float | None
     high: float | None
-    normalized_score: float | None
     n_parameters: int | None
 
     @property
-    def n_episodes(self) -> int:
-        """E, how many episodes were played."""
-        return len(self.returns)
+    def target_return(self) -> float:
+        """What was asked for in every episode, reward units."""
+        return float(self.result.target_returns[0])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as JSON can hold it."""
+        about = {"agent": self.agent, "env_id": self.env_id, "target_return": self.target_return}
+        measured = {"low": self.low, "high": self.high, "n_parameters": self.n_parameters}
+        return {**about, "seed": self.seed, **measured, **self.result.as_dict()}
 
 
 def compare(
@@ -100,22 +97,8 @@ def spread_targets(episode_returns: Float64[np.ndarray, " episodes"], n_targets:
 
 
 def _score(name: str, policy: Policy, env_id: str, seed: int, result: EvaluationResult) -> Score:
-    normalized = result.normalized_scores
-    low, high = bootstrap_interval(result.returns)
-    return Score(
-        agent=name,
-        env_id=env_id,
-        target_return=float(result.target_returns[0]),
-        seed=seed,
-        returns=result.returns.tolist(),
-        lengths=result.lengths.tolist(),
-        mean=result.mean,
-        std=result.std,
-        low=None if isnan(low) else low,
-        high=None if isnan(high) else high,
-        normalized_score=None if normalized is None else float(normalized.mean()),
-        n_parameters=count_parameters(policy),
-    )
+    low, high = (None if isnan(end) else end for end in bootstrap_interval(result.returns))
+    return Score(name, env_id, seed, result, low, high, count_parameters(policy))
 
 
 def _env_id(env: AnyEnv) -> str:

@@ -54,9 +54,11 @@ def draw_returns(axes: "Axes", scores: Sequence[Score]) -> None:
     digits = decimals(scores)
     for row, score in enumerate(scores):
         colour = COLOURS[row % len(COLOURS)]
-        spread = row + jitter.uniform(-0.18, 0.18, score.n_episodes)
-        axes.scatter(score.returns, spread, s=12, color=colour, alpha=0.4, linewidths=0)
-        axes.errorbar(score.mean, row, xerr=_errors([score]), fmt="d", color="black", markersize=6, capsize=4)
+        spread = row + jitter.uniform(-0.18, 0.18, len(score.result.returns))
+        axes.scatter(score.result.returns, spread, s=12, color=colour, alpha=0.4, linewidths=0)
+        axes.errorbar(
+            score.result.mean, row, xerr=_errors([score]), fmt="d", color="black", markersize=6, capsize=4
+        )
         axes.annotate(
             _mean_and_interval(score, digits),
             (1.02, row),
@@ -92,7 +94,7 @@ def draw_requested_returns(
         mine = sorted((s for s in scores if s.agent == agent), key=lambda score: score.target_return)
         axes.errorbar(
             [score.target_return for score in mine],
-            [score.mean for score in mine],
+            [score.result.mean for score in mine],
             _errors(mine),
             marker=MARKERS[i % len(MARKERS)],
             color=COLOURS[i % len(COLOURS)],
@@ -101,7 +103,7 @@ def draw_requested_returns(
             label=agent,
         )
     if ceiling is not None:
-        axes.axhline(ceiling.mean, color="black", linestyle=":", linewidth=1.2, label=ceiling.agent)
+        axes.axhline(ceiling.result.mean, color="black", linestyle=":", linewidth=1.2, label=ceiling.agent)
     if episode_returns is not None:
         axes.plot(
             episode_returns,
@@ -121,14 +123,14 @@ def draw_requested_returns(
 
 def _errors(scores: Sequence[Score]) -> Float64[np.ndarray, "2 scores"]:
     """Return how far each interval reaches below and above its mean; 0 where there is none."""
-    below = [0.0 if score.low is None else score.mean - score.low for score in scores]
-    above = [0.0 if score.high is None else score.high - score.mean for score in scores]
+    below = [0.0 if score.low is None else score.result.mean - score.low for score in scores]
+    above = [0.0 if score.high is None else score.high - score.result.mean for score in scores]
     return np.maximum([below, above], 0.0)  # equal returns: the interval may miss the mean by its rounding
 
 
 def _mean_and_interval(score: Score, digits: int) -> str:
     interval = "" if score.low is None else f" [{score.low:.{digits}f}, {score.high:.{digits}f}]"
-    return f"{score.mean:.{digits}f}{interval}"
+    return f"{score.result.mean:.{digits}f}{interval}"
 
 
 def plot_panels(draw: Callable[["Axes", T], None], items: Sequence[T], path: Path) -> None:

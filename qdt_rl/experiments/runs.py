@@ -238,7 +238,7 @@ def _figures(scores: Sequence[Score], folder: Path) -> list[Path]:
         plot_returns(
             at_target,
             drawn[-1],
-            f"{scores[0].env_id}: {at_target[0].n_episodes} episodes, {target:.6g} asked for",
+            f"{scores[0].env_id}: {len(at_target[0].result.returns)} episodes, {target:.6g} asked for",
         )
     if len(targets) > 1:
         drawn.append(folder / "requested_returns.png")

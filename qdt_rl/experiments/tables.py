@@ -4,7 +4,6 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from math import floor, log10
 from pathlib import Path
 
@@ -47,7 +46,9 @@ def requested_table(scores: Sequence[Score], title: str) -> Table:
     agents = list(dict.fromkeys(score.agent for score in scores))
     targets = list(dict.fromkeys(score.target_return for score in scores))
     digits = decimals(scores)
-    cells = {(s.target_return, s.agent): f"{s.mean:.{digits}f} ± {s.std:.{digits}f}" for s in scores}
+    cells = {
+        (s.target_return, s.agent): f"{s.result.mean:.{digits}f} ± {s.result.std:.{digits}f}" for s in scores
+    }
     rows = [(f"{target:.{digits}f}", *(cells[target, agent] for agent in agents)) for target in targets]
     return _table(title, ("asked for", *agents), rows)
 
@@ -57,14 +58,15 @@ def csv_table(scores: Sequence[Score]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_FIELDS)
-    writer.writerows([getattr(score, name) for name in _FIELDS] for score in scores)
+    described = [score.as_dict() for score in scores]
+    writer.writerows([row[name] for name in _FIELDS] for row in described)
     return text.getvalue()
 
 
 def save_scores(scores: Sequence[Score], folder: Path, name: str) -> list[Path]:
     """Write scores as JSON (every episode), CSV and Markdown, and return the paths."""
     contents = {
-        ".json": json.dumps([asdict(score) for score in scores], indent=1, allow_nan=False),
+        ".json": json.dumps([score.as_dict() for score in scores], indent=1, allow_nan=False),
         ".csv": csv_table(scores),
         ".md": score_table(scores),
     }
@@ -76,7 +78,7 @@ def save_scores(scores: Sequence[Score], folder: Path, name: str) -> list[Path]:
 
 def decimals(scores: Sequence[Score]) -> int:
     """Return how many decimals show three digits of the largest return, achieved or asked for."""
-    largest = max(max(abs(score.mean), abs(score.target_return)) for score in scores)
+    largest = max(max(abs(score.result.mean), abs(score.target_return)) for score in scores)
     return min(max(2 - floor(log10(largest)), 0), 6) if largest > 0 else 0
 
 
@@ -88,9 +90,9 @@ def _row(score: Score, digits: int) -> tuple[str, ...]:
     return (
         score.agent,
         f"{score.target_return:.{digits}f}",
-        f"{score.mean:.{digits}f} ± {score.std:.{digits}f}",
+        f"{score.result.mean:.{digits}f} ± {score.result.std:.{digits}f}",
         "–" if score.low is None else f"{score.low:.{digits}f} to {score.high:.{digits}f}",
-        "–" if score.normalized_score is None else f"{score.normalized_score:z.1f}",
+        "–" if score.result.normalized_score is None else f"{score.result.normalized_score:z.1f}",
         "–" if score.n_parameters is None else f"{score.n_parameters:,}",
     )
 

@@ -11,6 +11,7 @@ from gymnasium.envs.registration import registry
 
 import qdt_rl  # noqa: F401 - registers the ids
 from qdt_rl.data.generation import generate_dataset
+from qdt_rl.evaluation.result import EvaluationResult
 from qdt_rl.experiments.comparison import Score
 
 N_STEPS = 20
@@ -85,18 +86,18 @@ def dataset(short_episodes, minari_root) -> str:
 
 @pytest.fixture(scope="module")
 def make_score():
-    def make(agent="qdt", target_return=100.0, returns=(90.0, 110.0, 130.0), low=95.0, high=125.0, **given):
-        given = {"env_id": "Some-v0", "seed": 5, "normalized_score": None, "n_parameters": None} | given
-        return Score(
-            agent=agent,
-            target_return=target_return,
-            returns=list(returns),
-            lengths=[7] * len(returns),
-            mean=float(np.mean(returns)),
-            std=float(np.std(returns)),
-            low=low,
-            high=high,
-            **given,
-        )
+    def make(
+        agent="qdt",
+        target_return=100.0,
+        returns=(90.0, 110.0, 130.0),
+        low=95.0,
+        high=125.0,
+        reference_scores=None,
+        **given,
+    ):
+        given = {"env_id": "Some-v0", "seed": 5, "n_parameters": None} | given
+        lengths, targets = np.full(len(returns), 7), np.full(len(returns), float(target_return))
+        result = EvaluationResult(np.array(returns, float), lengths, targets, reference_scores)
+        return Score(agent, result=result, low=low, high=high, **given)
 
     return make

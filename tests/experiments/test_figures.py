@@ -42,10 +42,10 @@ def test_a_row_shows_every_episode_the_mean_and_its_interval(axes, make_score):
     scores = [make_score("qdt"), make_score("negative", returns=[-50.0, -10.0], low=-45.0, high=-12.0)]
     draw_returns(axes, scores)
     for row, (points, score) in enumerate(zip(axes.collections[::2], scores, strict=True)):
-        np.testing.assert_array_equal(points.get_offsets()[:, 0], score.returns)
+        np.testing.assert_array_equal(points.get_offsets()[:, 0], score.result.returns)
         assert np.abs(points.get_offsets()[:, 1] - row).max() < 0.25
     for row, (bar, score) in enumerate(zip(axes.containers, scores, strict=True)):
-        assert bar.lines[0].get_xydata().tolist() == [[score.mean, row]]
+        assert bar.lines[0].get_xydata().tolist() == [[score.result.mean, row]]
         np.testing.assert_allclose(bars(bar)[0], [[score.low, row], [score.high, row]])
     assert [label.get_text() for label in axes.get_yticklabels()] == ["qdt", "negative"]
     assert [text.get_text() for text in axes.texts] == [

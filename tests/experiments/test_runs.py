@@ -94,11 +94,13 @@ def test_a_comparison_is_what_evaluating_each_agent_gives(dataset, agents, tmp_p
     assert [(score.agent, score.target_return) for score in scores] == [("dt", best), ("bc", best)]
     for path, score in zip(agents, scores, strict=True):
         result = evaluate(load_agent(path), "QDTSynthetic-v0", best, 5, seed=7)
-        assert score.returns == result.returns.tolist()
-        assert score.normalized_score == pytest.approx(result.normalized_scores.mean())
+        np.testing.assert_array_equal(score.result.returns, result.returns)
+        assert score.result.normalized_score == pytest.approx(result.normalized_scores.mean())
     assert sorted(written) == sorted((tmp_path / "out").iterdir())
     assert [path.name for path in written] == ["scores.json", "scores.csv", "scores.md", "scores.png"]
-    assert [record["returns"] for record in json.loads(written[0].read_text())] == [s.returns for s in scores]
+    assert [record["returns"] for record in json.loads(written[0].read_text())] == [
+        score.result.returns.tolist() for score in scores
+    ]
 
 
 def test_a_return_beyond_the_data_is_warned_of_where_it_is_heeded(agents, tmp_path):
@@ -124,8 +126,8 @@ def test_references_are_random_actions_and_the_expert_that_is_shown_the_polarity
     by_name = {score.agent: score for score in scores}
     assert list(by_name) == ["bc", "random", "expert"]
     expected = measure_returns(EXPERT, env_id, 6, seed=3)
-    np.testing.assert_allclose(by_name["expert"].returns, expected, rtol=1e-6)
-    assert by_name["random"].mean < by_name["expert"].mean
+    np.testing.assert_allclose(by_name["expert"].result.returns, expected, rtol=1e-6)
+    assert by_name["random"].result.mean < by_name["expert"].result.mean
 
 
 def test_the_expert_is_of_our_environments_only(short_episodes, minari_root, agents, tmp_path):
@@ -169,9 +171,13 @@ def test_agents_that_disagree_on_the_scale_keep_their_own(dataset, agents, tmp_p
     for paths in ([agents[0], tmp_path / "other.zip"], [tmp_path / "other.zip", agents[0]]):
         scores, _ = compared(paths, tmp_path / "out", references=True)
         found = {score.agent: score for score in scores}
-        assert found["other"].normalized_score == pytest.approx(100 * (found["other"].mean + 1) / 2)
-        assert found["dt"].normalized_score == pytest.approx(100 * (found["dt"].mean - low) / (high - low))
-        assert found["random"].normalized_score is None
+        assert found["other"].result.normalized_score == pytest.approx(
+            100 * (found["other"].result.mean + 1) / 2
+        )
+        assert found["dt"].result.normalized_score == pytest.approx(
+            100 * (found["dt"].result.mean - low) / (high - low)
+        )
+        assert found["random"].result.normalized_score is None
 
 
 def test_the_environment_must_be_clear(agents, on_hidden, tmp_path):

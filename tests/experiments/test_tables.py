@@ -32,8 +32,8 @@ def cells(table):
 def scores(make_score):
     """Returns 90, 110, 130: mean 110, standard deviation sqrt(800 / 3) = 16.33."""
     return [
-        make_score(normalized_score=51.26, n_parameters=1_581_964),
-        make_score("a|b", -250.0, [-40.0], None, None, normalized_score=-0.04),
+        make_score(reference_scores=(0.0, 200.0), n_parameters=1_581_964),
+        make_score("a|b", -250.0, [-40.0], None, None, reference_scores=(0.0, 100_000.0)),
     ]
 
 
@@ -41,7 +41,7 @@ def test_markdown(scores):
     assert score_table(scores) == (
         "| agent | asked for | return | 95 % interval | normalised | parameters |\n"
         "| --- | ---: | ---: | ---: | ---: | ---: |\n"
-        "| qdt | 100 | 110 ± 16 | 95 to 125 | 51.3 | 1,581,964 |\n"
+        "| qdt | 100 | 110 ± 16 | 95 to 125 | 55.0 | 1,581,964 |\n"
         "| a\\|b | -250 | -40 ± 0 | – | 0.0 | – |\n"
     )
 
@@ -50,7 +50,7 @@ def test_csv_at_full_precision(scores):
     std = np.sqrt(800 / 3)
     assert csv_table(scores) == (
         "agent,env_id,target_return,seed,n_episodes,mean,std,low,high,normalized_score,n_parameters\n"
-        f"qdt,Some-v0,100.0,5,3,110.0,{std},95.0,125.0,51.26,1581964\n"
+        f"qdt,Some-v0,100.0,5,3,110.0,{std},95.0,125.0,55.0,1581964\n"
         "a|b,Some-v0,-250.0,5,1,-40.0,0.0,,,-0.04,\n"
     )
 
@@ -60,7 +60,7 @@ def test_a_terminal_gets_the_same_cells(scores):
     assert title == ["Title"]
     assert header == ["agent", "asked for", "return", "95 % interval", "normalised", "parameters"]
     assert rows == [
-        ["qdt", "100", "110 ± 16", "95 to 125", "51.3", "1,581,964"],
+        ["qdt", "100", "110 ± 16", "95 to 125", "55.0", "1,581,964"],
         ["a|b", "-250", "-40 ± 0", "–", "0.0", "–"],
     ]
 
@@ -70,7 +70,7 @@ def test_a_narrow_terminal_loses_no_digit(scores):
     assert max(map(len, lines)) <= 60
     text = " ".join(lines)
     assert "…" not in text
-    assert all(number in text.split() for number in ("100", "110", "16", "95", "125", "51.3", "1,581,964"))
+    assert all(number in text.split() for number in ("100", "110", "16", "95", "125", "55.0", "1,581,964"))
 
 
 def test_a_name_in_brackets_is_a_name(make_score):
@@ -121,8 +121,14 @@ def test_files_hold_what_was_measured(scores, tmp_path):
         "std": np.sqrt(800 / 3),
         "low": 95.0,
         "high": 125.0,
-        "normalized_score": 51.26,
+        "normalized_score": 55.0,
         "n_parameters": 1_581_964,
+        "n_episodes": 3,
+        "cvar": 90.0,
+        "mean_target_error": 10.0,
+        "mean_absolute_target_error": 50 / 3,
+        "reference_scores": [0.0, 200.0],
+        "target_returns": [100.0, 100.0, 100.0],
     }
     assert (second["low"], second["high"], second["n_parameters"]) == (None, None, None)
     assert paths[1].read_text() == csv_table(scores)
