@@ -27,7 +27,6 @@ from qdt_rl.errors import CheckpointError, DatasetError, DatasetWarning, InputEr
 from qdt_rl.model.base import ActionModel
 from qdt_rl.policy import agent_file
 from qdt_rl.policy.inputs import ActingInput, read_input
-from qdt_rl.policy.persistence import Persistent
 from qdt_rl.policy.run import SavedRun, TrainingRun
 from qdt_rl.policy.sb3_face import SB3Face
 from qdt_rl.progress import track
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.type_aliases import MaybeCallback
 
 
-class OfflinePolicy(Persistent, SB3Face):
+class OfflinePolicy(SB3Face):
     """A policy that learns from a Minari dataset, with the face of an SB3 algorithm.
 
     A subclass says which model it trains and how it acts.

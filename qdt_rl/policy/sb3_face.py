@@ -1,6 +1,6 @@
 """The attributes through which SB3's callbacks and tools meet an algorithm."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 from importlib.util import find_spec
 from os import PathLike, fspath
@@ -14,6 +14,7 @@ from gymnasium import spaces
 from qdt_rl.config import require
 from qdt_rl.errors import InputError, MissingExtraError
 from qdt_rl.model.base import ActionModel
+from qdt_rl.policy.persistence import Persistent
 from qdt_rl.training import Update
 
 if TYPE_CHECKING:
@@ -22,13 +23,12 @@ if TYPE_CHECKING:
     from qdt_rl.policy.vec_env import ReturnConditionedVecEnv
 
 
-class SB3Face(ABC):
+class SB3Face(Persistent):
     """Logging, environments and parameters under SB3's names, for an offline agent."""
 
     model: ActionModel
     observation_space: spaces.Box
     action_space: spaces.Box
-    _settings: dict[str, Any]
 
     def __init__(self) -> None:
         self._given_logger: Logger | None = None
@@ -67,10 +67,6 @@ class SB3Face(ABC):
     @abstractmethod
     def num_timesteps(self) -> int:
         """Updates so far, under the name that SB3's callbacks read."""
-
-    @abstractmethod
-    def _require_fit(self, verb: str) -> None:
-        """Raise NotFittedError before ``fit``."""
 
     @property
     def logger(self) -> "Logger":
