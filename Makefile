@@ -43,6 +43,6 @@ bench: install  ## the benchmark against d3rlpy, Hugging Face and TorchRL, which
 	.venv/bin/python -m tests.benchmarks --peers $(PEERS)
 	.venv/bin/python -m tests.benchmarks --peers $(PEERS) --scaling
 
-clean:  ## remove caches and results; .venv stays
-	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist runs
+clean:  ## remove caches; .venv and runs stay
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find qdt_rl envs tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -236,9 +236,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Threads that wait busily bring a machine with other work to a halt: an acting step of 64 rows took
     # 188 ms beside one other process, and 14 ms so. OpenMP reads this when torch is loaded, which is later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    warnings.showwarning = print_warning
     try:
-        app(arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = print_warning
+            app(arguments)
     except (QDTError, OSError, MemoryError) as error:
         print_error(error)
         raise SystemExit(1) from None

@@ -24,7 +24,7 @@ def print_written(paths: Iterable[Path]) -> None:
 
 def print_error(error: Exception) -> None:
     """Print an error on one line."""
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split()) or f"{type(error).__name__}."
     if isinstance(error, OSError) and error.filename is not None:
         text = f"{error.filename}: {error.strerror}."
     _print_headed("Error", "bold red", text)

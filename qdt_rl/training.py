@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from qdt_rl.config import Precision, TrainConfig, require
 from qdt_rl.data.sampler import WindowSampler
 from qdt_rl.data.windows import Windows
-from qdt_rl.errors import CheckpointError, DivergenceError
+from qdt_rl.errors import CheckpointError, ConfigError, DivergenceError
 from qdt_rl.memory import keep_freed_memory
 from qdt_rl.model.base import ActionModel
 from qdt_rl.model.dropout import Dropout
@@ -229,7 +229,16 @@ def _dropouts(model: nn.Module) -> list[Dropout]:
 
 
 def train(trainer: Trainer, sampler: WindowSampler, n_steps: int) -> Iterator[Update]:
-    """Take ``n_steps`` updates on windows from ``sampler``, and yield each as it is done."""
+    """Take ``n_steps`` updates on windows from ``sampler``, and yield each as it is done.
+
+    Raises:
+        ConfigError: If there are updates to take, and every parameter is frozen.
+        DivergenceError: As ``Trainer.update``.
+    """
+    if n_steps and not any(parameter.requires_grad for parameter in trainer.model.parameters()):
+        raise ConfigError(
+            "Every parameter of the model is frozen; call requires_grad_() on what is to train."
+        )
     with keep_freed_memory():
         for _ in range(n_steps):
             yield trainer.update(sampler.sample())
@@ -237,7 +246,8 @@ def train(trainer: Trainer, sampler: WindowSampler, n_steps: int) -> Iterator[Up
 
 def _launch_fabric(precision: Precision, device: str) -> "Fabric":
     from lightning_fabric import Fabric  # a second to import, so only where training begins
-    from lightning_fabric.plugins import MixedPrecision, Precision
+    from lightning_fabric.plugins import MixedPrecision
+    from lightning_fabric.plugins import Precision as FullPrecision
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
     class Autocast(MixedPrecision):
@@ -248,7 +258,7 @@ def _launch_fabric(precision: Precision, device: str) -> "Fabric":
 
     accelerator = resolve_device(device)
     mixed = resolve_precision(precision, accelerator) == "bf16-mixed"
-    arithmetic = Autocast("bf16-mixed", accelerator) if mixed else Precision()
+    arithmetic = Autocast("bf16-mixed", accelerator) if mixed else FullPrecision()
     # Named, or Lightning would take a SLURM job's tasks, one seed each, for the processes of one training.
     return Fabric(accelerator=accelerator, devices=1, plugins=[LightningEnvironment(), arithmetic])
 

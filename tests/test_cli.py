@@ -233,7 +233,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(arguments, message, run, home)
         ),
         (
             ("--env", "a:b:c"),
-            "env must be the id of a registered environment, but 'a:b:c' was given: ",
+            "env must be a Gymnasium id, 'id' or 'package:id', but 'a:b:c' was given.",
         ),
         (
             ("--online", "PPO", "--online-steps", "1", "--seed", "4294967296"),
@@ -302,6 +302,14 @@ def test_an_error_of_the_file_system_is_one_line(run, bc, monkeypatch):
     assert outcome.err == "Error: runs/evaluation/scores.json: No space left on device.\n"
 
 
+def test_memory_that_ran_out_is_one_line(run, bc, monkeypatch):
+    def exhaust(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("qdt_rl.experiments.runs.compare_agents", exhaust)
+    assert run("compare", bc).err == "Error: MemoryError.\n"
+
+
 def test_a_warning_is_one_line(run, bc, monkeypatch):
     def warn(*_, **__):
         with warnings.catch_warnings():
@@ -323,6 +331,13 @@ def test_an_experiment_of_which_cells_failed_is_an_error(run, home, monkeypatch)
         assert outcome.err.startswith("Error: 1 of 2 cells have failed, and are run again by the next call; ")
         assert "The last: qdt_rl.errors.ConfigError: Unknown agent 'absent'" in outcome.err
     cells.pop()  # of the grid, whose record stays
+    monkeypatch.setattr("qdt_rl.experiments.running.GRIDS", {"test": tuple(cells)})
+    assert run("experiment", "list", "--out", "records").out.splitlines()[3].split()[1::2] == [
+        "test",
+        "1",
+        "1",
+        "0",
+    ]
     outcome = run("experiment", "run", "test", "--out", "records")
     assert (outcome.code, outcome.out) == (0, "Wrote records/test.jsonl.gz\n")
 

@@ -94,7 +94,7 @@ class SB3Policy:
 def _make_env(env_id: str) -> VecEnv:
     try:
         return make_vec_env(partial(gym.make, env_id))
-    except (gym.error.Error, ImportError, ValueError) as error:
+    except (gym.error.Error, ImportError, ValueError) as error:  # the latter two from its constructor too
         raise ConfigError(
             f"env_id must be the id of an environment that can be made, but {env_id!r} was given: {error}"
         ) from error

@@ -102,11 +102,13 @@ def _batch_of_one(env: gym.Env[Any, Any]) -> AnyVectorEnv:
 
 
 def _make(env_id: str, n_envs: int) -> AnyVectorEnv:
+    if env_id.count(":") > 1:
+        raise ConfigError(f"env must be a Gymnasium id, 'id' or 'package:id', but {env_id!r} was given.")
     try:
         env = gym.make_vec(env_id, n_envs)
     except gym.error.DependencyNotInstalled as error:
         raise MissingExtraError(f"{env_id} needs a package that is not installed. {error}") from error
-    except (gym.error.Error, ImportError, ValueError) as error:
+    except (gym.error.Error, ModuleNotFoundError) as error:
         raise ConfigError(
             f"env must be the id of a registered environment, but {env_id!r} was given: {error} "
             "Import the package that registers it, or write 'package:id'."

@@ -1,13 +1,17 @@
 """What the command line tells of datasets."""
 
+import re
 import warnings
 from collections.abc import Iterator
 
 import minari
+from minari.storage import get_dataset_path
 
 from qdt_rl.data.generation import DATASET_IDS
 from qdt_rl.data.summary import DatasetSummary
 from qdt_rl.errors import DatasetError
+
+_ID = re.compile(r"(?:[\w.-]+/)*[\w.-]+-v\d+")
 
 
 def known_datasets() -> Iterator[tuple[str, str]]:
@@ -20,8 +24,11 @@ def known_datasets() -> Iterator[tuple[str, str]]:
         warnings.simplefilter("always")
         try:
             local = minari.list_local_datasets()
-        except (ValueError, TypeError) as error:
-            raise DatasetError(f"The Minari folder holds a folder that is no dataset's: {error}") from error
+        except (ValueError, TypeError) as error:  # as Minari has it: which folder, it may not say
+            raise DatasetError(
+                f"No dataset's id, such as qdt/synthetic/expert-v0, can name what {get_dataset_path()} holds "
+                f"at {', '.join(_impossible_names())}; move it elsewhere ({error})."
+            ) from error
     for dataset_id in sorted({*local, *DATASET_IDS}):
         if dataset_id in local:
             yield dataset_id, f"here, {local[dataset_id]['total_episodes']} episodes"
@@ -29,6 +36,14 @@ def known_datasets() -> Iterator[tuple[str, str]]:
             yield dataset_id, "can be generated"
     for warning in caught:  # Minari's way to tell of a folder that it cannot read
         yield str(warning.message), "cannot be read"
+
+
+def _impossible_names() -> Iterator[str]:
+    """Yield the folders with data in the Minari folder that no dataset's id can name."""
+    root = get_dataset_path()
+    for folder in sorted(path.parent.relative_to(root) for path in root.rglob("data") if path.is_dir()):
+        if not _ID.fullmatch(folder.as_posix()):
+            yield str(folder)
 
 
 def summary_rows(summary: DatasetSummary) -> Iterator[tuple[str, str]]:

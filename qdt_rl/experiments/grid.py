@@ -9,7 +9,7 @@ from typing import Any, get_args
 from joblib import Parallel, delayed, parallel_config
 
 from qdt_rl.config import Backend, require
-from qdt_rl.errors import MissingExtraError
+from qdt_rl.errors import ConfigError, MissingExtraError
 from qdt_rl.experiments.cells import Cell, run_cell
 from qdt_rl.experiments.records import append_record, drop_cut_record, read_records
 from qdt_rl.progress import track
@@ -26,14 +26,15 @@ def run_grid(
     Args:
         cells: The grid.
         path: The records, ``.jsonl.gz``.
-        n_jobs: Cells at a time, each in a process and on a thread of its own.
+        n_jobs: Cells at a time, each in a process and on a thread of its own; a Dask cluster that is named
+            has its own number.
         progress_bar: Show one, if standard error is a terminal.
         backend: Joblib's: processes of this machine, Ray or Dask. The latter two use the cluster that their
             variables RAY_ADDRESS and DASK_SCHEDULER_ADDRESS name, or start one on this machine.
 
     Raises:
         RecordError: If ``path`` holds something else.
-        ConfigError: If ``backend`` is unknown.
+        ConfigError: If ``backend`` is unknown, or a Dask worker runs several cells in one process.
         MissingExtraError: If the backend's package is not installed.
     """
     require(backend in get_args(Backend), "backend", f"one of {', '.join(get_args(Backend))}", backend)
@@ -74,6 +75,11 @@ def _started(backend: Backend, n_jobs: int) -> Iterator[None]:
         is_running = import_module("dask.config").get("scheduler-address", None) is not None
         cluster = start() if is_running else start(n_workers=n_jobs, threads_per_worker=1)
         with cluster, parallel_config(backend):
+            if any(n_threads > 1 for n_threads in cluster.nthreads().values()):
+                raise ConfigError(
+                    "Each cell needs a process of its own, but workers of this Dask cluster have several "
+                    "threads; start them with --nthreads 1."
+                )
             yield
         return
     with parallel_config(backend):

@@ -1,6 +1,6 @@
 """What the command line does with experiments: run them, and tell how far they are."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from minari.storage import get_dataset_path
@@ -9,6 +9,7 @@ from qdt_rl.config import Backend
 from qdt_rl.data.generation import DATASET_IDS, generate_dataset, generation_seed
 from qdt_rl.data.minari_reader import load_dataset
 from qdt_rl.errors import DatasetError, RecordError
+from qdt_rl.experiments.cells import Cell
 from qdt_rl.experiments.grid import cells_to_run, run_grid
 from qdt_rl.experiments.grids import GRIDS, find_grid
 from qdt_rl.experiments.output import output_folder
@@ -39,12 +40,11 @@ def run_experiment(name: str, folder: Path, n_jobs: int, backend: Backend = "lok
     for dataset_id in sorted({cell.dataset for cell in cells_to_run(cells, path)}):
         _ensure_dataset(dataset_id)
     run_grid(cells, path, n_jobs, progress_bar=True, backend=backend)
-    keys = {cell.key() for cell in cells}
-    failed = [record["failed"] for record in read_records(path) if record["failed"] and record["key"] in keys]
-    if failed:
+    if failed := _failures(cells, path):
         raise RecordError(
             f"{len(failed)} of {len(cells)} cells have failed, and are run again by the next call; "
-            f"`qdt-rl experiment report {name}` names them. The last: {failed[-1].strip().splitlines()[-1]}"
+            f"`qdt-rl experiment report {name} --out {folder}` names them. The last: "
+            f"{failed[-1].strip().splitlines()[-1]}"
         )
     return path
 
@@ -53,10 +53,14 @@ def experiment_states(folder: Path) -> Iterator[tuple[str, str, str, str]]:
     """Yield each experiment's name, and its numbers of cells, of those that are done and that failed."""
     for name, cells in GRIDS.items():
         path = records_path(folder, name)
-        records = read_records(path)
-        n_failed = sum(bool(record["failed"]) for record in records)
         n_done = len(cells) - len(cells_to_run(cells, path))
-        yield name, str(len(cells)), str(n_done), str(n_failed)
+        yield name, str(len(cells)), str(n_done), str(len(_failures(cells, path)))
+
+
+def _failures(cells: Sequence[Cell], path: Path) -> list[str]:
+    """Return the tracebacks of a grid's failed cells; records of cells that it has no more do not count."""
+    keys = {cell.key() for cell in cells}
+    return [record["failed"] for record in read_records(path) if record["failed"] and record["key"] in keys]
 
 
 def _ensure_dataset(dataset_id: str) -> None:

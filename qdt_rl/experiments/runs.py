@@ -1,6 +1,5 @@
 """What the command line does with agents: train one and keep its log, evaluate some and keep the scores."""
 
-import json
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -25,12 +24,11 @@ from qdt_rl.experiments.training_log import training_logger
 from qdt_rl.files import remove_leftovers
 from qdt_rl.policy.agent_file import agent_path
 from qdt_rl.policy.base import OfflinePolicy
-from qdt_rl.policy.checkpoints import Checkpoints
+from qdt_rl.policy.checkpoints import Checkpoints, is_checkpoint
 from qdt_rl.policy.protocol import Policy
 
 _REFERENCES = ("random", "expert")
 _LOG_INTERVAL, _SAVE_FREQ = 100, 1000
-_CHECKPOINTS = "-checkpoints-"
 
 
 def train_agent(
@@ -77,7 +75,8 @@ def resume_agent(resumed: Path, dataset_id: str, n_steps: int, path: Path) -> li
         ConfigError: If nothing can be written to ``path``, or a checkpoint would be replaced.
         DatasetError: If the dataset is missing, empty or damaged, or has other spaces than the agent.
     """
-    if _CHECKPOINTS in resumed.parent.name and path.parent == resumed.parent:
+    read, written = (agent_path(place).resolve() for place in (resumed, path))
+    if read == written and is_checkpoint(read):
         raise ConfigError(
             f"{resumed} is a checkpoint, and would be replaced; name another file with --out. To end a run "
             "that was interrupted, repeat its own command."
@@ -188,8 +187,9 @@ def checkpoints_folder(path: Path, dataset: MinariDataset) -> Path:
         path: The agent's file.
         dataset: One that is generated anew under its old id counts as another where its metadata differ.
     """
-    content = json.dumps([dataset.id, dataset.storage.metadata], default=str, sort_keys=True)
-    return path.with_name(f"{agent_name(path)}{_CHECKPOINTS}{sha256(content.encode()).hexdigest()[:8]}")
+    metadata = (Path(dataset.storage.data_path) / "metadata.json").read_bytes()
+    digest = sha256(dataset.id.encode() + metadata).hexdigest()[:8]
+    return path.with_name(f"{agent_name(path)}-checkpoints-{digest}")
 
 
 def _take_up(agent: OfflinePolicy, checkpoints: Checkpoints, end: int) -> OfflinePolicy:

@@ -45,14 +45,17 @@ def agent_path(path: str | os.PathLike[str]) -> Path:
     Raises:
         ConfigError: If it names no file.
     """
-    given: Any = path
-    if not (isinstance(given, str | os.PathLike) and Path(given).name):
-        raise ConfigError(
-            f"An agent's file must be a path that ends in its name, or a file object open for bytes, but "
-            f"{path!r} was given."
-        )
     path = Path(path)
+    if not path.name:
+        raise _no_place(path)
     return path if path.suffix else path.with_suffix(".zip")
+
+
+def _no_place(place: object) -> ConfigError:
+    return ConfigError(
+        "An agent's file must be a path that ends in its name, or a file object open for bytes, but "
+        f"{place!r} was given."
+    )
 
 
 def as_json(settings: dict[str, Any]) -> dict[str, Any]:
@@ -90,7 +93,7 @@ def write_agent(place: Place, content: dict[str, Any], tensors: dict[str, Tensor
         ConfigError: If ``place`` is none.
         DivergenceError: If a weight or moment is not finite; the file that is there stays.
     """
-    target: Any = place if hasattr(place, "write") else agent_path(place)
+    target = agent_path(place) if isinstance(place, str | os.PathLike) else place
     for name in _not_finite(tensors):
         raise DivergenceError(
             f"{name} holds values that are not finite, so {target} is not written. Lower the learning rate."
@@ -103,8 +106,11 @@ def write_agent(place: Place, content: dict[str, Any], tensors: dict[str, Tensor
         archive.writestr(zipfile.ZipInfo(_TENSORS), save(tensors))
     if isinstance(target, Path):
         write_whole(target, buffer.getvalue())
-    else:
+        return
+    try:
         target.write(buffer.getvalue())
+    except (AttributeError, TypeError, ValueError) as error:  # no file, or one open for text or for reading
+        raise _no_place(target) from error
 
 
 def read_agent(place: Place) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -145,8 +151,15 @@ def read_agent(place: Place) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def _read(place: Place) -> tuple[Any, bytes]:
     """Return what to call a place, and all its bytes: zipfile would trust a damaged directory's sizes."""
-    if hasattr(place, "read"):
-        return place, place.read()
+    if not isinstance(place, str | os.PathLike):
+        try:
+            return place, bytes(memoryview(place.read()))
+        except (
+            AttributeError,
+            TypeError,
+            ValueError,
+        ) as error:  # no file, or one open for text or for writing
+            raise _no_place(place) from error
     path = agent_path(place)
     if not path.is_file():
         raise CheckpointError(f"There is no agent at {path}.")

@@ -18,6 +18,11 @@ _STEP = re.compile(r"step-(\d{12})\.zip")
 _BEST = re.compile(r"best-(\d{12})-(\d+\.\d+(?:e[-+]\d+)?|\d+e[-+]\d+)\.zip")
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file is named as ``Checkpoints`` names its own."""
+    return any(pattern.fullmatch(path.name) for pattern in (_STEP, _BEST))
+
+
 class Checkpoints(BaseCallback):
     """Saves the policy every so many updates; keeps the newest ones, and the best by mean training loss.
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from qdt_rl.config import TrainConfig, is_whole
 from qdt_rl.data.sampler import WindowSampler
 from qdt_rl.data.trajectories import Trajectories
-from qdt_rl.errors import CheckpointError, ConfigError
+from qdt_rl.errors import CheckpointError
 from qdt_rl.model.base import ActionModel
 from qdt_rl.training import Trainer, check_tensors
 
@@ -76,15 +76,7 @@ class TrainingRun:
         return 0 if self._saved is None else self._saved.n_updates
 
     def take_up(self, trajectories: Trajectories) -> tuple[Trainer, WindowSampler]:
-        """Return what trains on ``trajectories``, in the state in which the run stands.
-
-        Raises:
-            ConfigError: If every parameter is frozen.
-        """
-        if not any(parameter.requires_grad for parameter in self._model.parameters()):
-            raise ConfigError(
-                "Every parameter of the model is frozen; call requires_grad_() on what is to be trained."
-            )
+        """Return what trains on ``trajectories``, in the state in which the run stands."""
         self.put_down()
         if self._trainer is not None and not self._trainer.trains(self._model):  # others took their place
             self._saved, self._trainer = self.dump(), None

@@ -37,7 +37,10 @@ def test_a_folder_that_cannot_be_read_is_a_row_of_its_own(empty_root):
 @pytest.mark.parametrize("name", ["backup copy", "backup_of_mine"])
 def test_a_folder_of_an_impossible_name_is_named(name, empty_root):
     (empty_root / name / "data").mkdir(parents=True)
-    with pytest.raises(DatasetError, match="a folder that is no dataset's: "):
+    (empty_root / "good" / "one-v0" / "data").mkdir(parents=True)
+    with pytest.raises(
+        DatasetError, match=rf"No dataset's id.*{empty_root} holds at {name}; move it elsewhere"
+    ):
         list(known_datasets())
 
 

@@ -153,11 +153,27 @@ def test_dask_takes_the_cluster_that_is_named(tmp_path, quick_evaluation):
     distributed, dask = pytest.importorskip("distributed"), pytest.importorskip("dask")
     path = tmp_path / "records.jsonl.gz"
     with (
-        distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster,
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+        ) as cluster,
         dask.config.set({"scheduler-address": cluster.scheduler_address}),
     ):
         run_grid([QUICK], path, 1, backend="dask")
     assert [record["failed"] for record in read_records(path)] == [None]
+
+
+def test_a_dask_worker_runs_one_cell_at_a_time(tmp_path):
+    """Cells measure their process's time, and SB3 draws from its global generators."""
+    distributed, dask = pytest.importorskip("distributed"), pytest.importorskip("dask")
+    workers = {"n_workers": 1, "threads_per_worker": 2, "processes": False, "dashboard_address": None}
+    with (
+        distributed.LocalCluster(**workers) as cluster,
+        dask.config.set({"scheduler-address": cluster.scheduler_address}),
+        pytest.raises(
+            ConfigError, match=r"workers of this Dask cluster have several threads; .* --nthreads 1"
+        ),
+    ):
+        run_grid([QUICK], tmp_path / "records.jsonl.gz", 1, backend="dask")
 
 
 def test_unknown_and_missing_backends_are_named(tmp_path, monkeypatch):

@@ -1,9 +1,13 @@
 """Runs that are killed, interrupted or out of disk, against one that never was."""
 
 import csv
+import os
 import random
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -169,16 +173,43 @@ def test_checkpoints_of_a_run_on_other_data_are_not_taken_up(folders, capsys):
     assert f"{killed / 'agent.zip'}: going on after update 4\n" in capsys.readouterr().out
 
 
-def test_training_on_does_not_replace_a_checkpoint(folders):
+def test_a_folder_of_checkpoints_is_the_same_in_every_process(data, tmp_path):
+    """Minari gives authors as a set, whose order the hash seed of a process decides."""
+    load_dataset(DATASET).storage.update_metadata({"author": {"Ada", "Bob", "Cid", "Dan"}})
+    code = (
+        "from pathlib import Path; from qdt_rl.data.minari_reader import load_dataset;"
+        "from qdt_rl.experiments.runs import checkpoints_folder;"
+        f"print(checkpoints_folder(Path('agent.zip'), load_dataset({DATASET!r})))"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code],
+            check=True,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+        ).stdout
+        for seed in range(3)
+    }
+    assert len(found) == 1
+    generate_dataset(DATASET, n_episodes=1, overwrite=True)
+
+
+def test_training_on_does_not_replace_a_checkpoint(folders, monkeypatch):
     _, killed = folders
     checkpoint = checkpoints_of(killed) / "step-000000000004.zip"
     QDTPolicy("qdt", **SETTINGS).fit(DATASET, 4).save(checkpoint)
     before = checkpoint.read_bytes()
     with pytest.raises(ConfigError, match="is a checkpoint, and would be replaced; name another file with"):
         resume_agent(checkpoint, DATASET, 2, checkpoint)
+    monkeypatch.chdir(checkpoint.parent)
+    with pytest.raises(ConfigError, match="is a checkpoint, and would be replaced; name another file with"):
+        resume_agent(Path(checkpoint.name), DATASET, 2, checkpoint.with_suffix(""))
     assert checkpoint.read_bytes() == before
     resume_agent(checkpoint, DATASET, 2, killed / "other")
     assert load_agent(killed / "other").num_timesteps == 6
+    resume_agent(killed / "other", DATASET, 1, killed / "other")
+    assert load_agent(killed / "other").num_timesteps == 7
 
 
 def test_the_newest_and_the_best_are_kept(data, tmp_path):

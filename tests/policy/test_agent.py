@@ -409,6 +409,7 @@ def test_a_model_of_which_nothing_may_be_trained_is_not(dataset):
     policy.model.requires_grad_(False)
     with pytest.raises(ConfigError, match=r"Every parameter of the model is frozen; call requires_grad_\(\)"):
         policy.fit(dataset, 1)
+    assert policy.fit(dataset, 0).num_timesteps == 1
     policy.model.requires_grad_(True)
     assert_same_run(policy.fit(dataset, 1), new_policy().fit(dataset, 2))
 

@@ -3,6 +3,7 @@ import json
 import os
 import pickle
 import zipfile
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -75,13 +76,50 @@ def test_a_file_object_is_a_place_too(make, dataset, tmp_path):
         make.load(io.BytesIO(b"something else"))
 
 
-@pytest.mark.parametrize("place", ["", ".", None, 3, b"agent.zip"])
+class PathThatReads(type(Path())):
+    """A path with methods of a text file, as pytest's old tmpdir is."""
+
+    def read(self):
+        raise UnicodeDecodeError("utf-8", b"", 0, 1, "no text")
+
+    write = read
+
+
+def test_a_path_is_a_path_whatever_else_it_can(agent):
+    place = PathThatReads(agent)
+    write_agent(place, {"class": "BehaviorCloning"}, TENSORS)
+    assert read_agent(place)[0]["class"] == "BehaviorCloning"
+
+
+@pytest.mark.parametrize(
+    "place", ["", ".", None, 3, b"agent.zip", io.StringIO("text"), "for text", "other way"]
+)
 def test_a_place_that_is_none(agent, place):
-    for use in (QDTPolicy.load, lambda place: write_agent(place, {}, TENSORS)):
+    def read(place):
+        with opened(agent, place, {"for text": "r", "other way": "ab"}) as place:
+            QDTPolicy.load(place)
+
+    def write(place):
+        with opened(agent, place, {"for text": "a", "other way": "rb"}) as place:
+            write_agent(place, {}, TENSORS)
+
+    before = agent.read_bytes()
+    for use in (read, write):
         with pytest.raises(
             ConfigError, match="An agent's file must be a path that ends in its name, or a file o"
         ):
             use(place)
+    assert agent.read_bytes() == before
+
+
+@contextmanager
+def opened(path, place, modes):
+    """Open a file in the mode that a name stands for; everything else is a place as it is."""
+    if place in modes:
+        with path.open(modes[place]) as file:
+            yield file
+    else:
+        yield place
 
 
 def test_a_file_that_may_not_be_read_is_not_called_foreign(agent, monkeypatch):

@@ -56,8 +56,8 @@ _HIDDEN = """\
 
 The difference from the same agent with a context of 1 is what memory and the more actions in an update are
 worth; the one from `bc`, which differs in its network and its batches too, also what asking for a return is
-worth. The loss is the mean over the last 500 updates and all positions of the windows, where the first ones
-have little to remember.
+worth. The loss is the mean over the last 500 updates of runs that did not diverge, and over all positions of
+the windows, of which the first ones have little to remember where the context is longer than 1.
 """
 
 
@@ -168,7 +168,7 @@ def _difference(group: Group, other: Group, outcomes: Outcomes) -> str:
 
 
 def _delay_panels(groups: Mapping[Condition, Group], outcomes: Outcomes) -> dict[str, list[Panel]]:
-    """Draw what is lost against the delay, a panel a context; each point has the seeds of its table's row."""
+    """Draw what a delay changes, a panel a context; each point has the seeds of its table's row."""
     panels: list[Panel] = []
     for context_length in sorted({condition.context_length for condition in groups}):
         lines: dict[str, dict[float, Array]] = {}
@@ -180,8 +180,8 @@ def _delay_panels(groups: Mapping[Condition, Group], outcomes: Outcomes) -> dict
             undelayed = by_delay.pop(1)
             for delay, group in by_delay.items():
                 if seeds := outcomes.finished(group, undelayed):
-                    lost = outcomes.returns(group, seeds) - outcomes.returns(undelayed, seeds)
-                    lines.setdefault(agent, {})[delay] = lost
+                    change = outcomes.returns(group, seeds) - outcomes.returns(undelayed, seeds)
+                    lines.setdefault(agent, {})[delay] = change
         title, label = f"context of {context_length}", "return less the undelayed one of the seed"
         if lines:
             panels.append(Curves(title, "delay of the reward, steps", label, lines, log_x=True))

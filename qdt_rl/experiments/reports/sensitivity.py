@@ -37,7 +37,7 @@ On medium-replay, asked for the best return in the data: `qdt` with one factor c
 `wide-dt` at the same learning rates. The defaults are the ablation's runs, and so is a single channel, its
 `q-attention`. A factor's line for an agent takes the seeds that all its levels share which have been run,
 and a difference is from the default's run of the same seed. Losses are means over the last 500 updates, in
-thousandths, of runs that did not diverge.
+thousandths, of runs that did not diverge, and differences of these those of one precision.
 """
 
 

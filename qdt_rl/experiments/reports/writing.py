@@ -92,11 +92,16 @@ def read_report(name: str, folder: Path) -> tuple[str, Page]:
     """Return a report's Markdown, but for its figures, and its page; errors as ``write_report``."""
     cells, path = find_grid(name), records_path(folder, name)
     if not path.exists():
-        raise RecordError(f"There are no records at {path}; run `qdt-rl experiment run {name}` first.")
+        raise RecordError(
+            f"There are no records at {path}; run `qdt-rl experiment run {name} --out {folder}` first."
+        )
     report = REPORTS[name]
     records = {other: read_records(records_path(folder, other)) for other in (name, *report.beside)}
     page = report.page(cells, Outcomes([record for found in records.values() for record in found]))
-    made_with = "\n".join(_provenance(other, found) for other, found in records.items() if found)
+    made_with = "\n".join(
+        _provenance(other, found) if found else f"- `{other}`, which is compared with: no records here"
+        for other, found in records.items()
+    )
     return f"## {name}\n\n{made_with}\n\n{_INTERVALS}\n\n{page.text}", page
 
 
