@@ -184,7 +184,8 @@ def _delay_panels(groups: Mapping[Condition, Group], outcomes: Outcomes) -> dict
                     lines.setdefault(agent, {})[delay] = change
         title, label = f"context of {context_length}", "return less the undelayed one of the seed"
         if lines:
-            panels.append(Curves(title, "delay of the reward, steps", label, lines, log_x=True))
+            delay_label, levels = "delay of the reward, steps", {"as without delay": 0.0}
+            panels.append(Curves(title, delay_label, label, lines, log_x=True, levels=levels))
     return {"delays": panels} if panels else {}
 
 

@@ -67,6 +67,10 @@ class Curves:
             axes.minorticks_off()  # the powers of ten between would overlap
         if self.log_y:
             axes.set_yscale("log")
+        else:
+            axes.ticklabel_format(
+                axis="y", useOffset=False
+            )  # small differences of large numbers are read off
         axes.set(xlabel=self.x_label, ylabel=self.y_label)
         axes.grid(**_GRID)
         axes.set_axisbelow(True)

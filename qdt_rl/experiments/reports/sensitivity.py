@@ -195,4 +195,4 @@ def _panel(
         lines[line[0].agent] = {x: found for x, found in measured.items() if len(found)}
     lines = {agent: line for agent, line in lines.items() if line}
     ticks = [f"{value:g}" + "\ndefault" * (value == default) for value in values]
-    return Curves(name, name, label, lines, ticks=ticks)
+    return Curves(name, "value", label, lines, ticks=ticks)
