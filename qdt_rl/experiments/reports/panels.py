@@ -63,7 +63,7 @@ class Curves:
         if self.log_x:
             axes.set_xscale("log")
             xs = sorted({x for line in self.lines.values() for x in line})
-            axes.set_xticks(xs, [f"{x:,g}" for x in xs])
+            axes.set_xticks(xs, [f"{x:,g}" for x in xs], fontsize=8)
             axes.minorticks_off()  # the powers of ten between would overlap
         if self.log_y:
             axes.set_yscale("log")
