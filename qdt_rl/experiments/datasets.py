@@ -1,17 +1,15 @@
 """What the command line tells of datasets."""
 
-import re
 import warnings
 from collections.abc import Iterator
 
 import minari
+from minari.dataset.minari_dataset import parse_dataset_id
 from minari.storage import get_dataset_path
 
 from qdt_rl.data.generation import DATASET_IDS
 from qdt_rl.data.summary import DatasetSummary
 from qdt_rl.errors import DatasetError
-
-_ID = re.compile(r"(?:[\w.-]+/)*[\w.-]+-v\d+")
 
 
 def known_datasets() -> Iterator[tuple[str, str]]:
@@ -42,7 +40,9 @@ def _impossible_names() -> Iterator[str]:
     """Yield the folders with data in the Minari folder that no dataset's id can name."""
     root = get_dataset_path()
     for folder in sorted(path.parent.relative_to(root) for path in root.rglob("data") if path.is_dir()):
-        if not _ID.fullmatch(folder.as_posix()):
+        try:
+            parse_dataset_id(folder.as_posix())
+        except (ValueError, TypeError):
             yield str(folder)
 
 

@@ -73,7 +73,7 @@ def _row(name: str, group: Group, own: Group, dt: Group, outcomes: Outcomes) -> 
     is_whole = len(beside_dt) == len(group)
     judged = (outcomes.scores(runs, seeds) for runs in (group, own, dt, plain))
     verdict = _verdict(*judged) if is_whole else "open"
-    difference = outcomes.returns(group, beside_dt) - outcomes.returns(dt, beside_dt)
+    difference = outcomes.gaps(group, dt, beside_dt)
     return [
         name,
         f"{len(seeds)} of {len(group)}",

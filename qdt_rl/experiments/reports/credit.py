@@ -164,7 +164,7 @@ def _difference(group: Group, other: Group, outcomes: Outcomes) -> str:
     if group is other:
         return "–"
     seeds = outcomes.finished(group, other)
-    return mean_and_interval(outcomes.returns(group, seeds) - outcomes.returns(other, seeds), signed=True)
+    return mean_and_interval(outcomes.gaps(group, other, seeds), signed=True)
 
 
 def _delay_panels(groups: Mapping[Condition, Group], outcomes: Outcomes) -> dict[str, list[Panel]]:
@@ -180,8 +180,7 @@ def _delay_panels(groups: Mapping[Condition, Group], outcomes: Outcomes) -> dict
             undelayed = by_delay.pop(1)
             for delay, group in by_delay.items():
                 if seeds := outcomes.finished(group, undelayed):
-                    change = outcomes.returns(group, seeds) - outcomes.returns(undelayed, seeds)
-                    lines.setdefault(agent, {})[delay] = change
+                    lines.setdefault(agent, {})[delay] = outcomes.gaps(group, undelayed, seeds)
         title, label = f"context of {context_length}", "return less the undelayed one of the seed"
         if lines:
             delay_label, levels = "delay of the reward, steps", {"as without delay": 0.0}

@@ -70,10 +70,7 @@ def _rows(run: Mapping[str, Group], moments: Sequence[Moment], outcomes: Outcome
             continue
         pair = run[first], run[second]
         seeds, whole = outcomes.finished(*pair), outcomes.whole(*pair)
-        gaps = [
-            mean_and_interval(np.subtract(*(outcomes.returns(group, seeds, moment) for group in pair)), True)
-            for moment in moments
-        ]
+        gaps = [mean_and_interval(outcomes.gaps(*pair, seeds, moment), signed=True) for moment in moments]
         losses = np.subtract(*(1000 * outcomes.late(group, whole, "loss") for group in pair))
         loss = mean_and_interval(losses, signed=True, digits=2)
         yield [f"`{first}` − `{second}`", str(len(seeds)), *gaps, loss, str(len(whole))]

@@ -90,15 +90,24 @@ class Outcomes:
         run = [group for group in groups if self.finished(group)]
         return self.finished(*run) if run else []
 
+    def shared_seeds(self, groups: Mapping[K, Group]) -> dict[K, list[int]]:
+        """Return the seeds that are ``shared``, for each group; none for one that has not been run."""
+        seeds = self.shared(*groups.values())
+        return {key: seeds if self.finished(group) else [] for key, group in groups.items()}
+
     def shared_returns(self, groups: Mapping[K, Group]) -> dict[K, Array]:
         """Return the returns of the groups that have been run, all of the seeds that are ``shared``."""
-        seeds = self.shared(*groups.values())
-        run = {key: group for key, group in groups.items() if seeds and self.finished(group)}
-        return {key: self.returns(group, seeds) for key, group in run.items()}
+        shared = self.shared_seeds(groups)
+        return {key: self.returns(groups[key], seeds) for key, seeds in shared.items() if seeds}
 
     def returns(self, group: Group, seeds: Iterable[int], moment: Moment | None = None) -> Array:
         """Return the mean return of each seed; at the end, asked for the data's best, unless stated."""
         return np.array([np.mean(self._episodes(group[seed], moment)) for seed in seeds])
+
+    def gaps(self, first: Group, second: Group, seeds: Sequence[int], moment: Moment | None = None) -> Array:
+        """Return the first group's returns less the second's, as ``returns``."""
+        gaps: Array = self.returns(first, seeds, moment) - self.returns(second, seeds, moment)
+        return gaps
 
     def episodes(
         self, group: Group, seeds: Iterable[int], moment: Moment | None = None

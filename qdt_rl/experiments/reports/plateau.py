@@ -45,9 +45,6 @@ def _rows(groups: Mapping[str, Group], outcomes: Outcomes) -> Iterator[list[str]
             mean_and_interval(late - early, signed=True),
         ]
     seeds = outcomes.finished(groups["qdt"], groups["dt"])
-    gaps = [
-        outcomes.returns(groups["qdt"], seeds, moment) - outcomes.returns(groups["dt"], seeds, moment)
-        for moment in (_EARLY, None)
-    ]
+    gaps = [outcomes.gaps(groups["qdt"], groups["dt"], seeds, moment) for moment in (_EARLY, None)]
     row = ["`qdt` − `dt`", f"{len(seeds)} of {len(groups['qdt'])}"]
     yield [*row, *(mean_and_interval(gap, signed=True) for gap in (*gaps, gaps[1] - gaps[0]))]

@@ -124,13 +124,13 @@ def _by_line(everything: Sequence[Level]) -> list[list[Level]]:
 
 def _rows(line: Sequence[Level], outcomes: Outcomes) -> Iterator[list[str]]:
     """Yield a row a level, of the seeds that all levels of a factor and agent share which have been run."""
-    shared = outcomes.shared(*(level.group for level in line))
+    shared = outcomes.shared_seeds({level.value: level.group for level in line})
     name, default_value = FACTORS[line[0].factor]
     default = next(level.group for level in line if level.value == default_value)
     for level in line:
         is_default = level.value == default_value
-        seeds = _among(shared, outcomes.finished(level.group))
-        paired = [] if is_default else _among(seeds, outcomes.finished(default))
+        seeds = shared[level.value]
+        paired = seeds if not is_default and shared[default_value] else []
         yield [
             name,
             f"{level.value:g}" + " (default)" * is_default,
@@ -167,10 +167,9 @@ def _losses(group: Group, seeds: Sequence[int], outcomes: Outcomes) -> Array:
 def _differences(first: Group, second: Group, seeds: Sequence[int], outcomes: Outcomes) -> list[str]:
     """Return the first's measures less the second's, by the seed."""
     whole = _among(seeds, outcomes.whole(first, second))
-    returns = (outcomes.returns(first, seeds, at) - outcomes.returns(second, seeds, at) for at in _MOMENTS)
     losses = _losses(first, whole, outcomes) - _losses(second, whole, outcomes)
     return [
-        *(mean_and_interval(gap, signed=True) for gap in returns),
+        *(mean_and_interval(outcomes.gaps(first, second, seeds, at), signed=True) for at in _MOMENTS),
         mean_and_interval(losses, signed=True, digits=2),
     ]
 
@@ -187,11 +186,8 @@ def _panel(
     values = sorted({level.value for level in varied})
     lines: dict[str, dict[float, Array]] = {}
     for line in _by_line(varied):
-        seeds = outcomes.shared(*(level.group for level in line))
-        measured = {
-            values.index(level.value): measure(level.group, _among(seeds, outcomes.finished(level.group)))
-            for level in line
-        }
+        shared = outcomes.shared_seeds({level.value: level.group for level in line})
+        measured = {values.index(level.value): measure(level.group, shared[level.value]) for level in line}
         lines[line[0].agent] = {x: found for x, found in measured.items() if len(found)}
     lines = {agent: line for agent, line in lines.items() if line}
     ticks = [f"{value:g}" + "\ndefault" * (value == default) for value in values]
