@@ -29,6 +29,9 @@ _INTERRUPTED = 130  # the exit code of a command that Ctrl-C has ended: 128 + SI
 
 Seed = Annotated[int, typer.Option(help="Of everything random.", min=0)]
 FirstSeed = Annotated[int, typer.Option(help="Of the first episode; the next ones count up.", min=0)]
+Device = Annotated[
+    str, typer.Option(help="Of torch: auto, cpu, cuda or mps.", show_default="auto, the first there is")
+]
 Folder = Annotated[Path, typer.Option(help="The folder to write to.")]
 Episodes = Annotated[int, typer.Option(help="Episodes to play for each agent and target.", min=1)]
 EnvId = Annotated[
@@ -65,12 +68,13 @@ def quickstart(
     steps: Annotated[int, typer.Option(help="Updates of each agent.", min=1)] = 500,
     episodes: Annotated[int, typer.Option(help="Episodes to play for each agent.", min=1)] = 64,
     seed: Seed = 0,
+    device: Device = "auto",
     out: Folder = Path("runs/quickstart"),
 ) -> None:
     """Generate a dataset, train QDT, DT and behaviour cloning on it, and compare them."""
     from qdt_rl.experiments.quickstart import run_quickstart
 
-    print_written(run_quickstart(out, steps, episodes, seed, console))
+    print_written(run_quickstart(out, steps, episodes, seed, console, device))
 
 
 @data.command("list")
@@ -127,6 +131,7 @@ def train(
     context_length: Annotated[int | None, typer.Option(help="Timesteps that the model sees.", min=1)] = None,
     learning_rate: Annotated[float | None, typer.Option(help="After the warm-up.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Windows per update.", min=1)] = None,
+    device: Device = "auto",
     resume: Annotated[
         Path | None, typer.Option(help="Train this agent on, with its own settings, instead of a new one.")
     ] = None,
@@ -147,13 +152,13 @@ def train(
         "learning_rate": learning_rate,
         "batch_size": batch_size,
     }
-    settings = {name: value for name, value in given.items() if value is not None}
+    settings = {name: value for name, value in given.items() if value is not None} | {"device": device}
     if resume is None:
         name = agent or "qdt"
         written = train_agent(dataset, name, steps, out or Path("runs", f"{name}.zip"), settings)
     else:
         _refuse_with_resume({"agent": agent, **given})
-        written = resume_agent(resume, dataset, steps, out or resume)
+        written = resume_agent(resume, dataset, steps, out or resume, device)
     print_written(written)
 
 
@@ -164,10 +169,11 @@ def evaluate(
     target: Targets = None,
     episodes: Episodes = 64,
     seed: FirstSeed = 0,
+    device: Device = "auto",
     out: Folder = Path("runs/evaluation"),
 ) -> None:
     """Ask an agent for one or more returns, and report what it achieves."""
-    _compare([agent], env, target, episodes, seed, out, references=False)
+    _compare([agent], env, target, episodes, seed, device, out, references=False)
 
 
 @app.command()
@@ -186,10 +192,11 @@ def compare(
     online_steps: Annotated[
         int, typer.Option(help="Environment steps of each online agent.", min=1)
     ] = 100_000,
+    device: Device = "auto",
     out: Folder = Path("runs/comparison"),
 ) -> None:
     """Evaluate agents on the same episodes: a table and a figure, and one more across several targets."""
-    _compare(agent, env, target, episodes, seed, out, references, online or [], online_steps)
+    _compare(agent, env, target, episodes, seed, device, out, references, online or [], online_steps)
 
 
 @experiment.command("list")
@@ -255,6 +262,7 @@ def _compare(
     targets: list[float] | None,
     n_episodes: int,
     seed: int,
+    device: str,
     out: Path,
     references: bool,
     online: Sequence[str] = (),
@@ -273,6 +281,7 @@ def _compare(
         references=references,
         online=online,
         online_steps=online_steps,
+        device=device,
     )
     console.print(rich_table(scores, f"{scores[0].env_id}: {n_episodes} episodes for each return asked for"))
     print_written(written)

@@ -255,6 +255,24 @@ def test_a_comparison_that_cannot_be_made(options, message, run, bc):
 
 
 @pytest.mark.parametrize(
+    "command",
+    [
+        ("quickstart",),
+        ("train", DATASET),
+        ("train", DATASET, "--resume", "runs/bc.zip"),
+        ("evaluate", "runs/bc.zip"),
+        ("compare", "runs/bc.zip"),
+    ],
+    ids=" ".join,
+)
+def test_every_command_that_trains_or_acts_takes_a_device(command, run, bc):
+    outcome = run(*command, "--device", "tpu")
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.err.startswith("Error: device must be 'auto', 'cpu', or ")
+    assert run("evaluate", bc, "--device", "cpu", "--episodes", 1).code == 0
+
+
+@pytest.mark.parametrize(
     "given",
     [
         ("--agent", "bc"),

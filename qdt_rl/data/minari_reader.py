@@ -26,6 +26,11 @@ _SMALLEST_EPISODE = 64
 """Bytes; five arrays and their names take more, whatever the format."""
 
 
+def is_stored(dataset_id: str) -> bool:
+    """Return whether the folder that Minari uses holds a dataset of this id; it need not be readable."""
+    return Path(get_dataset_path(dataset_id), "data").exists()
+
+
 def load_dataset(dataset: MinariDataset | str) -> MinariDataset:
     """Open a dataset by its id; one that is open already is handed back.
 
@@ -43,7 +48,7 @@ def load_dataset(dataset: MinariDataset | str) -> MinariDataset:
         return dataset
     if not isinstance(dataset, str):
         raise DatasetError(f"A MinariDataset or its id was expected, but {type(dataset).__name__} was given.")
-    if not (get_dataset_path(dataset) / "data").exists():
+    if not is_stored(dataset):
         raise DatasetError(
             f"There is no dataset {dataset!r} in {get_dataset_path()} (set by MINARI_DATASETS_PATH). "
             "`qdt-rl data list` shows what is there, `qdt-rl data generate` makes the synthetic datasets, "

@@ -44,17 +44,22 @@ def make_agent(name: str, **settings: Any) -> OfflinePolicy:
     return policy_class(**settings, **preset)
 
 
-def load_agent(path: Path) -> OfflinePolicy:
+def load_agent(path: Path, device: str = "auto") -> OfflinePolicy:
     """Read an agent of any class of this library.
+
+    Args:
+        path: Its file.
+        device: Where it trains and acts.
 
     Raises:
         CheckpointError: If the file is missing, damaged, or not an agent of this library.
+        ConfigError: If this machine does not have the device.
     """
     content, _ = read_agent(path)
     policy_class = _CLASSES.get(str(content.get("class")))
     if policy_class is None:
         raise CheckpointError(f"{path} holds a {content.get('class')!r}, which this version does not know.")
-    return policy_class.load(path)
+    return policy_class.load(path, device)
 
 
 def agent_name(path: Path) -> str:
@@ -62,16 +67,20 @@ def agent_name(path: Path) -> str:
     return agent_path(path).name.removesuffix(".zip")
 
 
-def load_agents(paths: Sequence[Path]) -> dict[str, OfflinePolicy]:
+def load_agents(paths: Sequence[Path], device: str = "auto") -> dict[str, OfflinePolicy]:
     """Read agents, each named by its file.
+
+    Args:
+        paths: Their files.
+        device: Where they act.
 
     Raises:
         CheckpointError: If a file is missing, damaged, or not an agent of this library.
-        ConfigError: If two have one name.
+        ConfigError: If two have one name, or this machine does not have the device.
     """
     names = [agent_name(path) for path in paths]
     require_unique(names)
-    return {name: load_agent(path) for name, path in zip(names, paths, strict=True)}
+    return {name: load_agent(path, device) for name, path in zip(names, paths, strict=True)}
 
 
 def require_unique(names: Sequence[str]) -> None:

@@ -40,7 +40,9 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 )
 
 
-def run_quickstart(folder: Path, n_steps: int, n_episodes: int, seed: int, console: Console) -> list[Path]:
+def run_quickstart(
+    folder: Path, n_steps: int, n_episodes: int, seed: int, console: Console, device: str = "auto"
+) -> list[Path]:
     """Train QDT, DT and behaviour cloning on the same data, and see which return each reaches.
 
     Args:
@@ -49,18 +51,23 @@ def run_quickstart(folder: Path, n_steps: int, n_episodes: int, seed: int, conso
         n_episodes: Of each policy at the best return in the data; a fifth of it at each of five targets.
         seed: Of the dataset and of every agent. Episodes are evaluated from seeds of their own.
         console: Where the steps are told.
+        device: Where agents train and act.
 
     Returns:
         The files written.
 
     Raises:
-        ConfigError: If nothing can be written to ``folder``.
+        ConfigError: If nothing can be written to ``folder``, or this machine does not have the device.
     """
+    untrained = {name: make_agent(name, seed=seed, device=device, **SETTINGS[name]) for name in SETTINGS}
     output_folder(folder)
     seconds: dict[str, float] = {}
     with _phase("dataset", f"Generating {DATASET}", seconds, console):
         dataset = _dataset(seed, console)
-    agents = {name: _train(name, dataset, n_steps, seed, folder, seconds, console) for name in SETTINGS}
+    agents = {
+        name: _train(name, agent, dataset, n_steps, folder, seconds, console)
+        for name, agent in untrained.items()
+    }
     episode_returns = read_trajectories(dataset).episode_returns
     best, targets = float(episode_returns.max()), spread_targets(episode_returns, N_TARGETS)
     with _phase("evaluation", f"Asking for the best return in the data, {best:.0f}", seconds, console):
@@ -106,15 +113,15 @@ def _dataset(seed: int, console: Console) -> MinariDataset:
 
 def _train(
     name: str,
+    agent: OfflinePolicy,
     dataset: MinariDataset,
     n_steps: int,
-    seed: int,
     folder: Path,
     seconds: dict[str, float],
     console: Console,
 ) -> OfflinePolicy:
     with _phase(f"training {name}", f"Training {name}, {n_steps:,} updates", seconds, console):
-        agent = make_agent(name, seed=seed, **SETTINGS[name]).fit(dataset, n_steps, progress_bar=True)
+        agent.fit(dataset, n_steps, progress_bar=True)
         agent.save(folder / f"{name}.zip")
     return agent
 

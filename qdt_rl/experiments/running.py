@@ -3,11 +3,9 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from minari.storage import get_dataset_path
-
 from qdt_rl.config import Backend
 from qdt_rl.data.generation import DATASET_IDS, generate_dataset, generation_seed
-from qdt_rl.data.minari_reader import load_dataset
+from qdt_rl.data.minari_reader import is_stored, load_dataset
 from qdt_rl.errors import DatasetError, RecordError
 from qdt_rl.experiments.cells import Cell
 from qdt_rl.experiments.grid import cells_to_run, run_grid
@@ -64,7 +62,7 @@ def _failures(cells: Sequence[Cell], path: Path) -> list[str]:
 
 
 def _ensure_dataset(dataset_id: str) -> None:
-    if not get_dataset_path(dataset_id).exists():
+    if not is_stored(dataset_id):
         if dataset_id in DATASET_IDS:
             generate_dataset(dataset_id, n_episodes=_N_EPISODES, seed=_SEED)
         return  # elsewhere, the cell itself tells what is missing

@@ -56,7 +56,9 @@ def train_agent(
     return _fit(make_agent(name, **settings), dataset_id, n_steps, path, f"{agent_name(path)}.csv")
 
 
-def resume_agent(resumed: Path, dataset_id: str, n_steps: int, path: Path) -> list[Path]:
+def resume_agent(
+    resumed: Path, dataset_id: str, n_steps: int, path: Path, device: str = "auto"
+) -> list[Path]:
     """Train a saved agent on, with the settings that it has, and write it and the log of these updates.
 
     The log of updates from n on is ``<name>-from-<n>.csv``, so that no earlier log is lost.
@@ -66,13 +68,15 @@ def resume_agent(resumed: Path, dataset_id: str, n_steps: int, path: Path) -> li
         dataset_id: A Minari dataset's id.
         n_steps: Updates to take.
         path: Of the file to write, which may be the one that was read, unless that is a checkpoint.
+        device: Where to train.
 
     Returns:
         The files written.
 
     Raises:
         CheckpointError: If ``resumed`` is missing, damaged, or not an agent of this library.
-        ConfigError: If nothing can be written to ``path``, or a checkpoint would be replaced.
+        ConfigError: If nothing can be written to ``path``, a checkpoint would be replaced, or this machine
+            does not have the device.
         DatasetError: If the dataset is missing, empty or damaged, or has other spaces than the agent.
     """
     read, written = (agent_path(place).resolve() for place in (resumed, path))
@@ -81,7 +85,7 @@ def resume_agent(resumed: Path, dataset_id: str, n_steps: int, path: Path) -> li
             f"{resumed} is a checkpoint, and would be replaced; name another file with --out. To end a run "
             "that was interrupted, repeat its own command."
         )
-    agent = load_agent(resumed)
+    agent = load_agent(resumed, device)
     return _fit(agent, dataset_id, n_steps, path, f"{agent_name(path)}-from-{agent.num_timesteps}.csv")
 
 
@@ -96,6 +100,7 @@ def compare_agents(
     references: bool,
     online: Sequence[str] = (),
     online_steps: int = 0,
+    device: str = "auto",
 ) -> tuple[list[Score], list[Path]]:
     """Evaluate agents on the same episodes, and write the scores and their figures.
 
@@ -109,6 +114,7 @@ def compare_agents(
         references: Whether to add random actions and, where the environment is ours, the expert.
         online: SB3 algorithms to train in the environment first: ``"PPO"``, ``"SAC"``.
         online_steps: Environment steps of each.
+        device: Where offline agents act; SB3's train and act on the CPU.
 
     Returns:
         The scores, and the files written.
@@ -116,9 +122,9 @@ def compare_agents(
     Raises:
         CheckpointError: If a file is missing, damaged, or not an agent of this library.
         ConfigError: If the agents name no environment or several, do not fit the one that is given, two have
-            one name, or nothing can be written to ``folder``.
+            one name, nothing can be written to ``folder``, or this machine does not have the device.
     """
-    agents = load_agents(paths)
+    agents = load_agents(paths, device)
     require_unique([*agents, *online, *(_REFERENCES if references else ())])
     env_id = env_id or _common_env_id(agents)
     best = max(agent.best_return or 0.0 for agent in agents.values())
@@ -197,7 +203,7 @@ def _take_up(agent: OfflinePolicy, checkpoints: Checkpoints, end: int) -> Offlin
     newest = checkpoints.newest()
     if newest is None:
         return agent
-    found = load_agent(newest)
+    found = load_agent(newest, str(agent.device))
     if found.settings != agent.settings or not agent.num_timesteps < found.num_timesteps <= end:
         raise ConfigError(
             f"{newest} is a checkpoint of another run, after {found.num_timesteps:,} updates. Repeat "

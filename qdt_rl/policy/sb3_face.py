@@ -156,12 +156,11 @@ class SB3Face(Persistent):
         before = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         try:
             _, unknown = self.model.load_state_dict(parameters["policy"], strict=exact_match)
+            wild = [name for name, tensor in self.model.state_dict().items() if not tensor.isfinite().all()]
+            problems = [f"it has no {name}" for name in unknown]
+            problems += [f"{name} holds values that are not finite" for name in wild]
         except (RuntimeError, TypeError) as error:
+            problems = [str(error)]
+        if problems:
             self.model.load_state_dict(before)
-            raise InputError(f"These parameters do not fit the model: {error}") from error
-        if wild := [name for name, tensor in self.model.state_dict().items() if not tensor.isfinite().all()]:
-            self.model.load_state_dict(before)
-            raise InputError(f"Expected finite parameters, but {', '.join(wild)} hold others.")
-        if unknown:
-            self.model.load_state_dict(before)
-            raise InputError(f"Expected parameters of the model, but it has none named {', '.join(unknown)}.")
+            raise InputError(f"These parameters do not fit the model: {'; '.join(problems)}.")
