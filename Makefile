@@ -19,7 +19,7 @@ quickstart: install  ## a dataset, three agents, their comparison: results in ru
 test: install  ## all tests
 	.venv/bin/python -m pytest -n 2
 
-docs: install  ## run every code block of README.md and docs/, and follow their links
+docs: install  ## run the Python blocks and qdt-rl commands of README.md and docs/, and follow their links
 	.venv/bin/python -m pytest tests/test_documentation.py
 
 lint: install  ## style: ruff's formatter and linter

@@ -130,5 +130,5 @@ def _require_pygame() -> None:
     try:
         import pygame  # noqa: F401
     except ImportError as error:
-        text = 'Rendering needs pygame, which is not installed: run `pip install "qdt-rl[render]"`.'
+        text = "Rendering needs pygame, which is not installed: run `pip install pygame`."
         raise DependencyNotInstalled(text) from error

@@ -2,6 +2,7 @@
 
 import reprlib
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -82,15 +83,22 @@ def crossed_interval(values: Float64[np.ndarray, "runs episodes"]) -> tuple[floa
     Returns:
         The lower and the upper end; both NaN for a single run.
     """
-    n_runs, n_episodes = values.shape
-    if n_runs == 1:
+    if len(values) == 1:
         return float("nan"), float("nan")
-    rng = np.random.default_rng(0)
-    drawn_runs = rng.multinomial(n_runs, np.full(n_runs, 1 / n_runs), _N_RESAMPLES)
-    drawn_episodes = rng.multinomial(n_episodes, np.full(n_episodes, 1 / n_episodes), _N_RESAMPLES)
-    means = np.einsum("bi,ij,bj->b", drawn_runs, values, drawn_episodes, optimize=True) / values.size
+    drawn_runs, drawn_episodes = _crossed_draws(*values.shape)
+    means = ((drawn_runs @ values) * drawn_episodes).sum(axis=1) / values.size
     low, high = np.quantile(means, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     return float(low), float(high)
+
+
+@lru_cache(maxsize=8)  # a report asks for hundreds of intervals of a few shapes
+def _crossed_draws(
+    n_runs: int, n_episodes: int
+) -> tuple[Float64[np.ndarray, "resamples runs"], Float64[np.ndarray, "resamples episodes"]]:
+    """Return how often each resample draws each run, and each episode."""
+    rng = np.random.default_rng(0)
+    runs, episodes = (rng.multinomial(n, np.full(n, 1 / n), _N_RESAMPLES) for n in (n_runs, n_episodes))
+    return runs.astype(float), episodes.astype(float)
 
 
 def student_interval(values: Float64[np.ndarray, " runs"]) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from minari import MinariDataset
 
 from qdt_rl.baselines.sb3 import SB3Policy
 from qdt_rl.data.minari_reader import environment_id, load_dataset, read_trajectories, reference_scores
-from qdt_rl.errors import DivergenceError, TargetReturnWarning
+from qdt_rl.errors import DivergenceError, InputError, TargetReturnWarning
 from qdt_rl.evaluation.rollout import evaluate
 from qdt_rl.experiments.comparison import count_parameters
 from qdt_rl.experiments.controls import make_agent_or_control
@@ -83,7 +83,9 @@ def run_cell(cell: Cell) -> dict[str, Any]:
     record: dict[str, Any] = {**asdict(cell), "key": cell.key(), **provenance(), "failed": None}
     try:
         dataset = load_dataset(cell.dataset)
-        record |= (_learn_online if cell.variant in ONLINE_AGENTS else _fit)(cell, dataset)
+        result = (_learn_online if cell.variant in ONLINE_AGENTS else _fit)(cell, dataset)
+        json.dumps(result, allow_nan=False)  # here, where a number that is not finite fails this cell alone
+        record |= result
     except Exception:  # whatever went wrong is the cell's record
         record["failed"] = traceback.format_exc()
     return record
@@ -95,11 +97,22 @@ def _fit(cell: Cell, dataset: MinariDataset) -> dict[str, Any]:
         dataset = dataset.filter_episodes(lambda episode: episode.id < cell.n_data_episodes)
     trajectories = read_trajectories(dataset)
     updates: list[Update] = []
-    evaluations, mechanism, train_seconds, done, diverged = [], [], 0.0, 0, None
+    evaluations: list[dict[str, Any]] = []
+    mechanism, train_seconds, done, diverged = [], 0.0, 0, None
 
     def keep(locals_: dict[str, Any], _: dict[str, Any]) -> bool:
         updates.append(locals_["update"])
         return True
+
+    def judge(target_return: float | None) -> str | None:
+        """Evaluate, unless weights have diverged so far that they cannot act: earlier ones count then."""
+        try:
+            evaluations.append(_evaluate(agent, agent.env_id, target_return, cell.n_episodes))
+        except InputError as error:
+            if not evaluations:
+                raise
+            return str(error)
+        return None
 
     for n_steps in sorted({*cell.evaluate_at, cell.n_steps}):
         start = process_time()
@@ -109,18 +122,18 @@ def _fit(cell: Cell, dataset: MinariDataset) -> dict[str, Any]:
             diverged = str(error)
         train_seconds += process_time() - start
         done = n_steps
-        evaluations.append(_evaluate(agent, agent.env_id, agent.best_return, cell.n_episodes))
+        cannot_act = judge(agent.best_return)
+        diverged = diverged or cannot_act
         if diverged:
             break
         if isinstance(agent, QDTPolicy):
             measured = measure_mechanism(agent.model, trajectories)
             mechanism.append({"n_updates": agent.num_timesteps, **measured})
     if cell.expert_target and agent.reference_scores is not None:
-        expert_return = agent.reference_scores[1]
-        evaluations.append(_evaluate(agent, agent.env_id, expert_return, cell.n_episodes))
+        judge(agent.reference_scores[1])
     if cell.sliding_window and isinstance(agent, QDTPolicy):
         agent.sliding_window = True
-        evaluations.append(_evaluate(agent, agent.env_id, agent.best_return, cell.n_episodes))
+        judge(agent.best_return)
     kept = updates[::_TRACE_INTERVAL]
     return {
         "data": fingerprint(trajectories),

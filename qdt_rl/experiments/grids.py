@@ -181,9 +181,11 @@ CREDIT = (
 MECHANISM = tuple(
     Cell("mechanism", variant, REPLAY, seed, 2000, n_episodes=8, evaluate_at=(1, 50, 100, 250, 500, 1000))
     for seed in ALIKE[:2]
-    for variant in ("qdt", "q-feedforward", "q-attention")
+    for variant in ("qdt", "q-feedforward", "q-attention", "wide-dt")
 )
-"""What goes on inside, over training: the ablation's runs once more, looked into more often."""
+"""What goes on inside, over training: the ablation's runs once more, looked into more often. The feedforward
+of ``wide-dt``, cut into three, tells what of the channels' likeness is the interference's doing.
+"""
 
 GRIDS: Mapping[str, tuple[Cell, ...]] = MappingProxyType(
     {

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from qdt_rl.data.sampler import WindowSampler
 from qdt_rl.data.trajectories import Trajectories
 from qdt_rl.model.attention import EntangledLinear, entangle
-from qdt_rl.model.feedforward import InterferenceFeedforward
+from qdt_rl.model.feedforward import Feedforward, InterferenceFeedforward
 from qdt_rl.model.transformer import STATES, DecisionTransformer
 
 N_SINGULAR_VALUES = 16
@@ -24,9 +24,9 @@ def measure_mechanism(model: DecisionTransformer, trajectories: Trajectories) ->
     """Measure a model on a few windows, always the same of a dataset.
 
     Returns:
-        JSON types, a list entry for each block: ``interference_weights``, softmax(θ); ``channel_similarity``,
-        the mean linear CKA of the outputs of two channels, and ``channel_cosine``, their mean ``cosine`` (all
-        three are empty without interference);
+        JSON types, a list entry for each block: ``interference_weights``, softmax(θ), empty without
+        interference; ``channel_similarity``, the mean linear CKA of the outputs of two channels, and
+        ``channel_cosine``, their mean ``cosine``, both empty for a model of one channel's width;
         ``singular_values`` of W_O (I + α W_E), every eighth from the largest to the smallest for D = 128, and
         ``entanglement_norm``, the spectral norm of α W_E (None without entanglement).
     """
@@ -44,13 +44,12 @@ def measure_mechanism(model: DecisionTransformer, trajectories: Trajectories) ->
     for block, x in zip(model.layers, inputs, strict=True):
         if isinstance(block.feedforward, InterferenceFeedforward):
             weights = torch.softmax(block.feedforward.interference_logits, 0)
-            outputs = channel_outputs(block.feedforward, x)
-            pairs = list(combinations(outputs.double(), 2))
             measured["interference_weights"].append(weights.tolist())
+        if pairs := list(combinations(channel_outputs(block.feedforward, x).double(), 2)):
             measured["channel_similarity"].append(float(np.mean([linear_cka(a, b) for a, b in pairs])))
             measured["channel_cosine"].append(float(np.mean([cosine(a, b) for a, b in pairs])))
         output, norm = block.attention.output, None
-        weight = output.weight
+        weight: Tensor = output.weight
         if isinstance(output, EntangledLinear):
             weight = entangle(weight, output.entanglement_weight, output.strength)
             norm = abs(output.strength) * float(torch.linalg.matrix_norm(output.entanglement_weight, 2))
@@ -62,13 +61,22 @@ def measure_mechanism(model: DecisionTransformer, trajectories: Trajectories) ->
 
 
 def channel_outputs(
-    feedforward: InterferenceFeedforward, x: Float[Tensor, "tokens d_model"]
+    feedforward: Feedforward | InterferenceFeedforward, x: Float[Tensor, "tokens d_model"]
 ) -> Float[Tensor, "channels tokens d_model"]:
-    """Return what each channel makes of the tokens, before they interfere."""
-    n_channels = len(feedforward.interference_logits)
+    """Return what each channel makes of the tokens, before they interfere.
+
+    A plain feedforward is cut into parts of a channel's usual width, 4 D, without the bias that they share.
+    """
+    weight: Tensor
+    biases: Tensor
+    if isinstance(feedforward, InterferenceFeedforward):
+        weight, biases = feedforward.down_weight, feedforward.down_bias
+    else:
+        n_parts = max(1, feedforward.up.out_features // (4 * x.shape[1]))
+        weight, biases = feedforward.down.weight, x.new_zeros(n_parts, x.shape[1])
+    n_channels = len(biases)
     hidden = F.gelu(feedforward.up(x)).chunk(n_channels, dim=-1)
-    weights = feedforward.down_weight.chunk(n_channels, dim=-1)
-    parts = zip(hidden, weights, feedforward.down_bias, strict=True)
+    parts = zip(hidden, weight.chunk(n_channels, dim=-1), biases, strict=True)
     return torch.stack([F.linear(h, weight, bias) for h, weight, bias in parts])
 
 

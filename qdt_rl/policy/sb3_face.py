@@ -94,7 +94,7 @@ class SB3Face(Persistent):
         if self.tensorboard_log is None:
             return []
         if find_spec("tensorboard") is None:
-            raise MissingExtraError('tensorboard_log needs TensorBoard: pip install "qdt-rl[tensorboard]".')
+            raise MissingExtraError("tensorboard_log needs TensorBoard: pip install tensorboard.")
         from qdt_rl.policy.run_log import TensorBoardRun, claim_run
 
         folder = Path(self.tensorboard_log)

@@ -94,7 +94,7 @@ def machine() -> dict[str, Any]:
         "cores": len(models) or None,
         "bf16": sorted({"avx512_bf16", "amx_bf16"} & set(flags)),
         "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": platform.system(),
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted changes": bool(
             _git("status", "--porcelain", "--", "qdt_rl", "envs", "tests/benchmarks")

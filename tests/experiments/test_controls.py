@@ -176,6 +176,17 @@ def test_channels_add_up_to_the_feedforward():
         torch.testing.assert_close(total, feedforward(x))
 
 
+def test_a_wide_feedforward_is_cut_into_parts_of_a_channels_width():
+    model = DecisionTransformer(model_config("wide-dt", 2, 1, d_model=8, n_heads=2), seed=0)
+    feedforward = model.layers[0].feedforward
+    with torch.no_grad():
+        feedforward.down.bias.normal_()
+        x = torch.randn(7, 8)
+        parts = channel_outputs(feedforward, x)
+        assert parts.shape == (3, 7, 8)
+        torch.testing.assert_close(parts.sum(0) + feedforward.down.bias, feedforward(x))
+
+
 def test_the_mechanism_of_a_model(dataset):
     policy = QDTPolicy("qdt", **SETTINGS).fit(dataset, 2)
     measured = measure_mechanism(policy.model, read_trajectories(dataset))
@@ -194,6 +205,11 @@ def test_the_mechanism_of_a_model(dataset):
         assert norm == pytest.approx(np.linalg.norm(entanglement, 2), rel=1e-5)
     plain = QDTPolicy("dt", **SETTINGS).fit(dataset, 1)
     assert measure_mechanism(plain.model, read_trajectories(dataset))["channel_similarity"] == []
+    wide = measure_mechanism(
+        QDTPolicy("wide-dt", **SETTINGS).fit(dataset, 1).model, read_trajectories(dataset)
+    )
+    assert (len(wide["channel_similarity"]), len(wide["channel_cosine"])) == (len(plain.model.layers),) * 2
+    assert wide["interference_weights"] == []
 
 
 def test_channels_are_compared_at_real_states_alone(dataset):

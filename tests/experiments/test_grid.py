@@ -3,7 +3,6 @@
 import gzip
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gymnasium.envs.registration import registry
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -180,8 +180,105 @@ def test_unknown_and_missing_backends_are_named(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="backend must be one of loky, ray, dask"):
         run_grid([CELL], tmp_path / "records.jsonl.gz", 1, backend="slurm")
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(MissingExtraError, match=re.escape("pip install 'qdt-rl[dask]'")):
+    with pytest.raises(MissingExtraError, match="pip install distributed"):
         run_grid([CELL], tmp_path / "records.jsonl.gz", 1, backend="dask")
+    with pytest.raises(ConfigError, match="n_jobs must be at least 2 on Ray"):
+        run_grid([CELL], tmp_path / "records.jsonl.gz", 1, backend="ray")
+
+
+def test_a_dask_cluster_without_workers_is_refused(tmp_path, monkeypatch):
+    distributed, dask = pytest.importorskip("distributed"), pytest.importorskip("dask")
+    monkeypatch.setattr("qdt_rl.experiments.grid._DASK_WAIT", 0.2)
+    with (
+        distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster,
+        dask.config.set({"scheduler-address": cluster.scheduler_address}),
+        pytest.raises(ConfigError, match=r"no worker for 0\.2 seconds"),
+    ):
+        run_grid([QUICK], tmp_path / "records.jsonl.gz", 1, backend="dask")
+
+
+def test_a_worker_that_is_killed_ends_the_run_with_our_error_and_keeps_the_records(tmp_path, monkeypatch):
+    """As the kernel does where memory runs out."""
+
+    def run_or_die(cell):
+        if cell.seed:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return {"key": cell.key(), "failed": None}
+
+    monkeypatch.setattr("qdt_rl.experiments.grid.run_cell", run_or_die)
+    path = tmp_path / "records.jsonl.gz"
+    run_grid([QUICK], path, 2)
+    with pytest.raises(RecordError, match=r"A worker process was killed.* fewer jobs"):
+        run_grid([QUICK, *(replace(QUICK, seed=seed) for seed in (1, 2))], path, 2)
+    assert [record["key"] for record in read_records(path)] == [QUICK.key()]
+
+
+def test_two_processes_do_not_write_to_one_file(tmp_path):
+    path = tmp_path / "records.jsonl.gz"
+    code = (
+        "import sys, time\nfrom pathlib import Path\nfrom qdt_rl.experiments import grid\n"
+        f"with grid._sole_writer(Path({str(path)!r})):\n    print('here', flush=True)\n    time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], env=os.environ, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"here\n"
+        with pytest.raises(RecordError, match=r"Another process is running cells into .*records\.jsonl\.gz"):
+            run_grid([], path, 1)
+        other.kill()
+    run_grid([], path, 1)
+
+
+def test_a_number_that_is_not_finite_fails_its_cell_alone(quick_evaluation, monkeypatch):
+    monkeypatch.setattr("qdt_rl.experiments.cells.measure_mechanism", lambda *_: {"cosine": [float("nan")]})
+    assert "not JSON compliant" in run_cell(CELL)["failed"]
+
+
+def test_weights_that_cannot_act_any_more_are_judged_by_those_that_could(monkeypatch):
+    """With the real evaluation: a learning rate so large that actions are not finite."""
+    monkeypatch.setattr(registry["QDTSynthetic-v0"], "max_episode_steps", 5)
+    exploding = (*SETTINGS, ("learning_rate", 1e30), ("warmup_steps", 0))
+    record = run_cell(
+        replace(CELL, settings=exploding, evaluate_at=(0,), expert_target=True, sliding_window=True)
+    )
+    assert record["failed"] is None
+    assert "Divergence at update" in record["diverged"] or "not finite" in record["diverged"]
+    assert [evaluation["n_updates"] for evaluation in record["evaluations"]] == [0]
+    assert "The actions are not finite" in run_cell(replace(CELL, settings=exploding, n_steps=1))["failed"]
+
+
+def test_each_seed_is_a_run_of_its_own(quick_evaluation):
+    assert run_cell(CELL)["loss"] != run_cell(replace(CELL, seed=1))["loss"]
+
+
+def test_the_seed_reaches_agents_that_learn_online(quick_evaluation, monkeypatch):
+    given = []
+
+    def learn(algorithm, env_id, total_timesteps, *, seed):
+        given.append((algorithm, env_id, total_timesteps, seed))
+        return QDTPolicy(**dict(SETTINGS)).fit(DATASET, 0)
+
+    monkeypatch.setattr("qdt_rl.experiments.cells.SB3Policy.learn", learn)
+    assert run_cell(replace(CELL, variant="PPO", seed=5))["failed"] is None
+    assert given == [("PPO", "QDTSynthetic-v0", CELL.n_steps, 5)]
+
+
+def test_every_tenth_update_is_recorded_with_what_went_on_inside(quick_evaluation, monkeypatch):
+    """Time is what training takes, and not what is done between."""
+    ticks = iter(range(0, 1000, 10))
+    monkeypatch.setattr("qdt_rl.experiments.cells.process_time", lambda: float(next(ticks)))
+    settings = tuple(item for item in SETTINGS if item[0] != "precision")
+    record = run_cell(replace(CELL, settings=settings, n_steps=21, evaluate_at=(7,)))
+    updates = []
+    QDTPolicy(seed=0, **dict(settings)).fit(
+        DATASET, 21, callback=lambda given, _: updates.append(given["update"]) or True
+    )
+    assert record["trace_interval"] == 10
+    assert record["loss"] == pytest.approx([update.loss for update in updates[::10]], rel=1e-6)
+    norms = [update.gradient_norm for update in updates[::10]]
+    assert record["gradient_norm"] == pytest.approx(norms, rel=1e-6)
+    assert [entry["n_updates"] for entry in record["mechanism"]] == [7, 21]
+    assert record["precision"] in ("32", "bf16-mixed")
+    assert record["train_seconds"] == 20.0  # twice ten, for two calls of fit
+    assert [evaluation["seconds"] for evaluation in record["evaluations"]] == [10.0, 10.0]
 
 
 def test_a_diverging_run_is_a_result_and_is_judged_by_the_weights_before(quick_evaluation):

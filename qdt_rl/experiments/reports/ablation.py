@@ -41,7 +41,8 @@ Means of what every tenth of the last 500 updates recorded, in thousandths, with
 a loss, less is better: above zero, an interaction speaks against synergy. Seeds of which all agents of a line
 ran whole and at one precision.
 """
-_SPREAD, _TIME = "standard deviation over seeds", "training time over `dt`'s, median (pairs)"
+_SPREAD = "standard deviation over seeds, units of return"
+_TIME = "training time over `dt`'s, median (pairs)"
 _IMPROVEMENT = "probability of improvement, seeds not paired"
 
 
@@ -137,17 +138,23 @@ def _differences(task: Task) -> str:
     rows = []
     for name, contrast in task.contrasts.items():
         seeds = task.seeds(*contrast)
-        by_seed = task.points(contrast).mean(axis=1)
+        episodes, points = task.contrast(contrast), task.points(contrast).mean(axis=1)
         rows.append(
             [
                 name,
                 f"{len(seeds)} of {task.n_planned(*contrast)}",
-                mean_and_interval(task.contrast(contrast).mean(axis=1), signed=True),
+                with_interval(episodes.mean(), widest_interval(episodes), "+.0f"),
                 _improvement(task, contrast, seeds),
-                ", ".join(f"{points:+.1f}" for points in by_seed),
+                ", ".join(f"{p:+.1f}" for p in points),
             ]
         )
-    header = ["at the end, asked for the data's best", "seeds", "difference", _IMPROVEMENT, "points by seed"]
+    header = [
+        "at the end, asked for the data's best",
+        "seeds",
+        "difference, units of return",
+        _IMPROVEMENT,
+        "points by seed",
+    ]
     return markdown_table(header, rows)
 
 
@@ -162,12 +169,12 @@ def _improvement(task: Task, contrast: Contrast, seeds: Sequence[int]) -> str:
 
 
 def _over_training(task: Task) -> str:
-    """Return the contrasts at all moments, by the interval that the claims are judged by."""
+    """Return the contrasts at all moments."""
     rows = []
     for name, contrast in task.contrasts.items():
         found = [task.points(contrast, moment) for moment in task.moments]
         rows.append([name, *(with_interval(p.mean(), widest_interval(p), "+.1f") for p in found)])
-    return markdown_table(["in points, by the widest interval", *map(_head, task.moments)], rows)
+    return markdown_table(["in points", *map(_head, task.moments)], rows)
 
 
 def _requested(task: Task) -> str:

@@ -4,9 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from qdt_rl.evaluation.statistics import student_interval
 from qdt_rl.experiments.cells import Cell
 from qdt_rl.experiments.markdown import markdown_table
 from qdt_rl.experiments.reports.outcomes import (
+    Array,
     Group,
     Moment,
     Outcomes,
@@ -24,8 +26,9 @@ _INTRODUCTION = """\
 `wide-dt+folded-start` starts as the same function as the `qdt` of its seed, and sees the same windows and
 dropout masks; `wide-dt` starts from weights of its own. So `qdt` less the first is the parameterisation's
 doing, or that of rounding, which sets the two apart from the first update on, and the first less the second
-the initial weights'. Losses are means over the last 500 updates, in thousandths, of runs that did not
-diverge. Each line takes the seeds that its agents share, and a difference of losses those of one precision.
+the initial weights'. All lines take the seeds that the agents share. Losses are means over the last 500
+updates, in thousandths, of seeds of which no run diverged and all had one precision. Intervals are
+Student's, 95 %, over seeds.
 """
 
 
@@ -60,20 +63,24 @@ def _table(run: Mapping[str, Group], outcomes: Outcomes) -> str:
 
 
 def _rows(run: Mapping[str, Group], moments: Sequence[Moment], outcomes: Outcomes) -> Iterator[list[str]]:
-    for agent, group in run.items():
-        seeds, whole = outcomes.finished(group), outcomes.whole(group)
-        means = [mean_and_interval(outcomes.returns(group, seeds, moment)) for moment in moments]
-        loss = mean_and_interval(1000 * outcomes.late(group, whole, "loss"), digits=2)
-        yield [f"`{agent}`", str(len(seeds)), *means, loss, str(len(whole))]
+    seeds, whole = outcomes.finished(*run.values()), outcomes.whole(*run.values())
+    returns = {
+        agent: [outcomes.returns(group, seeds, moment) for moment in moments] for agent, group in run.items()
+    }
+    losses = {agent: 1000 * outcomes.late(group, whole, "loss") for agent, group in run.items()}
+    for agent in run:
+        yield [f"`{agent}`", *_shown(returns[agent], losses[agent], signed=False)]
     for first, second in _PAIRS:
-        if not {first, second} <= run.keys():
-            continue
-        pair = run[first], run[second]
-        seeds, whole = outcomes.finished(*pair), outcomes.whole(*pair)
-        gaps = [mean_and_interval(outcomes.gaps(*pair, seeds, moment), signed=True) for moment in moments]
-        losses = np.subtract(*(1000 * outcomes.late(group, whole, "loss") for group in pair))
-        loss = mean_and_interval(losses, signed=True, digits=2)
-        yield [f"`{first}` − `{second}`", str(len(seeds)), *gaps, loss, str(len(whole))]
+        if {first, second} <= run.keys():
+            gaps = [np.subtract(*pair) for pair in zip(returns[first], returns[second], strict=True)]
+            yield [f"`{first}` − `{second}`", *_shown(gaps, losses[first] - losses[second], signed=True)]
+
+
+def _shown(returns: Sequence[Array], losses: Array, signed: bool) -> list[str]:
+    """Return the numbers of seeds, and means with their intervals."""
+    shown = [mean_and_interval(values, signed, 0, student_interval) for values in returns]
+    loss = mean_and_interval(losses, signed, 2, student_interval)
+    return [str(len(returns[0])), *shown, loss, str(len(losses))]
 
 
 def _same_start(run: Mapping[str, Group], outcomes: Outcomes) -> str:

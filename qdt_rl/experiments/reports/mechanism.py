@@ -16,11 +16,12 @@ _INTRODUCTION = """\
 The similarity of channels is the mean linear CKA of two channels' outputs on the same tokens: 1, the same
 up to rotation and scale; 0, nothing in common. It is high before any training already, as all channels see
 the same few-dimensional input, and 1 for two channels that cancel too. Their cosine tells these apart: 1,
-they add up; −1, they cancel; 0, neither. Weights are softmax(θ), which starts at 1/3 each; a channel's
-scale may lie in its matrices instead. Singular values are those of the output projection as it acts: W_O (I
-+ α W_E) with entanglement, W_O without. Means over seeds, after the first and the last updates that all of
-an agent's runs were measured at, the latter with its interval, and n where it is not all seeds that were
-measured; weights at the end, the largest first.
+they add up; −1, they cancel; 0, neither. Of `wide-dt`, which has no channels, the wide feedforward is cut
+into three parts of a channel's width: what these have in common is no interference's doing. Weights are
+softmax(θ), which starts at 1/3 each; a channel's scale may lie in its matrices instead. Singular values are
+those of the output projection as it acts: W_O (I + α W_E) with entanglement, W_O without. Means over seeds,
+after the first and the last updates that all of an agent's runs were measured at, the latter with its
+interval, and n where it is not all seeds that were measured; weights at the end, the largest first.
 """
 _HEADER = [
     "agent",

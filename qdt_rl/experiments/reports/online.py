@@ -7,7 +7,7 @@ import numpy as np
 from qdt_rl.evaluation.result import normalized_scores
 from qdt_rl.experiments.cells import ONLINE_AGENTS, Cell
 from qdt_rl.experiments.markdown import markdown_table
-from qdt_rl.experiments.reports.outcomes import Group, Outcomes, by_seed, in_ablation
+from qdt_rl.experiments.reports.outcomes import Group, Outcomes, by_seed, in_ablation, task_name
 from qdt_rl.experiments.reports.page import Page, mean_and_interval
 from qdt_rl.experiments.reports.panels import Rows
 from qdt_rl.experiments.reports.tasks import Task
@@ -22,13 +22,14 @@ _OFFLINE = ("dt", "qdt", "bc-10%")
 
 
 def online_rows(online: Sequence[Cell], task: Task) -> Iterator[Beside]:
-    """Yield a row for each online agent that learns in the environment of a task."""
-    same = [cell for cell in online if _environment(cell.dataset) == _environment(task.cells[0].dataset)]
+    """Yield a row for each online agent whose cells name the data of a task."""
+    same = [cell for cell in online if task_name(cell) == task.name]
     for name, group in by_seed(same, lambda cell: cell.variant).items():
         seeds = task.outcomes.finished(group)
         mean, score, _ = _measures(group, seeds, task.outcomes)
         ratios = task.outcomes.time_ratios(group, task.groups.get("dt", {}))
-        yield f"`{name}`, online", f"{len(seeds)} of {len(group)}", mean, score, ratios
+        steps = next(iter(group.values())).n_steps
+        yield f"`{name}`, online, {steps:,} steps", f"{len(seeds)} of {len(group)}", mean, score, ratios
 
 
 def bounds(references: tuple[float, float]) -> Iterator[Beside]:
@@ -75,8 +76,3 @@ def _minutes(group: Group, seeds: Sequence[int], outcomes: Outcomes) -> str:
         by_processor.setdefault(outcomes.record(group[seed])["processor"], []).append(seed)
     medians = {name: np.median(outcomes.seconds(group, some)) / 60 for name, some in by_processor.items()}
     return "; ".join(f"{minutes:.1f} ({name})" for name, minutes in medians.items())
-
-
-def _environment(dataset: str) -> str:
-    """Return the part of a dataset's id that names its environment."""
-    return dataset.rpartition("/")[0]

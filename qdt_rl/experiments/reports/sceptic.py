@@ -4,39 +4,32 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float64
 
-from qdt_rl.evaluation.statistics import Statistic, bootstrap_interval, crossed_interval, student_interval
+from qdt_rl.evaluation.statistics import Statistic, bootstrap_interval, widest_interval
 from qdt_rl.experiments.markdown import markdown_table
 from qdt_rl.experiments.reports.outcomes import Array
-from qdt_rl.experiments.reports.tasks import Task
+from qdt_rl.experiments.reports.tasks import Contrast, Task, Values
+from qdt_rl.model.variants import VARIANTS
 
 Conclusion = Literal["+", "−", "open"]
-_OTHER_INTERVALS = ("Student's t", "episodes drawn too")
 FALSE_POSITIVES = {2: 0.5, 3: 0.25, 4: 0.21, 5: 0.16, 10: 0.1}
 """How often a 95 % percentile bootstrap of the mean of n normal values excludes the truth, by n."""
 
 
-def conclude(differences: Array, statistic: Statistic = "mean") -> Conclusion:
-    """Return the sign of a difference whose 95 % bootstrap interval over seeds excludes zero, or "open"."""
+def conclude(differences: Values) -> Conclusion:
+    """Return the sign of a difference whose interval excludes zero, that of the claims, or "open"."""
+    return _sign(*widest_interval(differences))
+
+
+def conclude_by_bootstrap(differences: Array, statistic: Statistic = "mean") -> Conclusion:
+    """Return the same by a 95 % bootstrap over seeds alone, which is narrower where they are few."""
     return _sign(*bootstrap_interval(differences, statistic))
 
 
-def conclude_by_t(differences: Array) -> Conclusion:
-    """Return the same by Student's interval, which is wider where seeds are few."""
-    return _sign(*student_interval(differences))
-
-
-def conclude_crossed(differences: Float64[np.ndarray, "seeds episodes"]) -> Conclusion:
-    """Return the same by an interval over seeds and episodes: all agents meet the same 64 of these."""
-    return _sign(*crossed_interval(differences))
-
-
-def leave_one_out(differences: Array) -> list[Conclusion]:
-    """Return the conclusion without the first seed, without the second, and so on."""
-    if len(differences) < 2:
-        return []
-    return [conclude(np.delete(differences, i)) for i in range(len(differences))]
+def without_each(differences: Values) -> list[Values]:
+    """Return the differences without the first seed, without the second, and so on; none of a single one."""
+    n_seeds = len(differences)
+    return [np.delete(differences, i, axis=0) for i in range(n_seeds)] if n_seeds > 1 else []
 
 
 def sceptic_table(task: Task) -> str:
@@ -48,30 +41,56 @@ def sceptic_table(task: Task) -> str:
     ]
     rows = []
     for name, contrast in task.contrasts.items():
-        episodes = task.contrast(contrast)
-        differences = episodes.mean(axis=1)
+        differences = task.contrast(contrast)
         conclusion = conclude(differences)
-        views = [conclude(differences, "iqm"), conclude_by_t(differences), conclude_crossed(episodes)]
-        views += [conclude(task.contrast(contrast, moment).mean(axis=1)) for moment in other]
+        fewer = [conclude(left) for left in without_each(differences)]
+        means = differences.mean(axis=1)
+        views = [conclude_by_bootstrap(means), conclude_by_bootstrap(means, "iqm")]
+        views += [conclude(task.contrast(contrast, moment)) for moment in other]
         marked = [_marked(view, conclusion) for view in views]
-        rows.append([name, conclusion, _left_out(leave_one_out(differences), conclusion), *marked])
-    header = ["the sceptic", "conclusion", "without one seed", "IQM", *_OTHER_INTERVALS, *heads]
+        alike = _of_alike(task, contrast, conclusion)
+        rows.append([name, conclusion, _left_out(fewer, conclusion), alike, *marked])
+    header = ["the sceptic", "conclusion", "without one seed", "seeds that ran alike"]
+    header += ["seeds drawn alone", "the same, IQM", *heads]
     return markdown_table(header, rows)
 
 
 def expected_by_chance(all_tasks: Sequence[Task]) -> str:
     """Return a sentence that says how many conclusions there are, and how to read the sceptic's tables."""
-    found = [task.contrast(contrast) for task in all_tasks for contrast in task.contrasts.values()]
-    conclusions = [conclude(episodes.mean(axis=1)) for episodes in found if len(episodes) > 1]
-    drawn = sum(conclusion != "open" for conclusion in conclusions)
-    return (
-        "In the sceptic's tables `+` and `−` are the sign of a difference whose 95 % interval excludes zero, "
-        '"open" one whose interval does not, or of which there is a single seed; what differs from the '
-        f"conclusion is **bold**. Of {len(conclusions)} intervals at the end of training, which are not "
-        f"independent, {drawn} exclude zero; the other columns are further looks, and not counted. A "
-        f"bootstrap of few seeds does so too easily: of true zeros {_rates()}, instead of 5 %; Student's t "
-        "keeps to 5 %.\n"
+    counted = " and ".join(
+        f"of {len(found)} {of} {sum(conclusion != 'open' for conclusion in found)}"
+        for of, found in _conclusions(all_tasks).items()
     )
+    return (
+        "In the sceptic's tables `+` and `−` are the sign of a difference whose interval, that of the "
+        'claims, excludes zero, "open" one whose interval does not, or of which there is a single seed; what '
+        "differs from the conclusion is **bold**. Runs are alike on one kind of processor, at one precision "
+        "and from one commit. At the end of training, "
+        f"{counted} exclude zero, which are not independent; the other columns are further looks, and not "
+        "counted. A bootstrap over seeds alone excludes zero too easily if they are few: of true zeros "
+        f"{_rates()}, instead of 5 %.\n"
+    )
+
+
+def _conclusions(all_tasks: Sequence[Task]) -> dict[str, list[Conclusion]]:
+    """Return the conclusions of more than one seed, apart by what is compared."""
+    transformers, cloning = "differences between transformers", "from cloning"
+    found: dict[str, list[Conclusion]] = {transformers: [], cloning: []}
+    for task in all_tasks:
+        for contrast in task.contrasts.values():
+            differences = task.contrast(contrast)
+            if len(differences) > 1:
+                of = transformers if contrast.keys() <= VARIANTS.keys() else cloning
+                found[of].append(conclude(differences))
+    return found
+
+
+def _of_alike(task: Task, contrast: Contrast, conclusion: Conclusion) -> str:
+    """Return the conclusion from the seeds whose runs were made in the same way, and how many these are."""
+    groups = (task.groups[agent] for agent in contrast)
+    seeds = task.outcomes.alike(*groups, names=("processor", "precision", "commit"))
+    view = conclude(task.contrast(contrast, seeds=seeds))
+    return f"{_marked(view, conclusion)} ({len(seeds)})" if seeds else "–"
 
 
 def false_positives(n_seeds: int) -> str:

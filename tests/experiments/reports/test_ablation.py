@@ -42,7 +42,7 @@ def test_the_report_by_hand():
     head, rule, dt, *_ = [line for line in lines if line.startswith("| ")]
     assert head == (
         "| agent | seeds | 250 updates | 500 updates | 500 updates, expert's target | score | score, IQM "
-        "| standard deviation over seeds | training time over `dt`'s, median (pairs) |"
+        "| standard deviation over seeds, units of return | training time over `dt`'s, median (pairs) |"
     )
     assert rule.count("---") == 9
     assert "| bound | – | – | 4000 | – | 2025.0 | – | – | – |" in lines
@@ -97,11 +97,11 @@ def test_losses_are_compared_within_one_precision():
 
 
 def test_the_reports_of_the_repository_are_those_of_its_records():
-    found = {path: read_records(path) for path in RESULTS.glob("*.jsonl.gz")}
-    for path in found:
-        name = path.name.removesuffix(".jsonl.gz")
-        assert {record["key"] for record in found[path]} <= {cell.key() for cell in GRIDS[name]}
-        committed = path.with_name(f"{name}.md").read_text()
+    for name, cells in GRIDS.items():
+        records = read_records(records_path(RESULTS, name))
+        assert records
+        assert {record["key"] for record in records} <= {cell.key() for cell in cells}
+        committed = (RESULTS / f"{name}.md").read_text()
         assert with_links(name, *read_report(name, RESULTS)) == committed
 
 
