@@ -38,7 +38,7 @@ def remove_leftovers(path: Path) -> None:
         path: A file's name, or a folder; nobody else may be writing it now.
     """
     folder, name = (path, "*") if path.is_dir() else (path.parent, escape(path.name))
-    for leftover in folder.glob(f".{name}-*{_LEFTOVER}"):
+    for leftover in folder.glob(f".{name}-{'?' * 32}{_LEFTOVER}"):  # 32: uuid4().hex
         leftover.unlink()
 
 

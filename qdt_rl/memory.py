@@ -23,7 +23,8 @@ def keep_freed_memory() -> Iterator[None]:
         yield
         return
     libc = ctypes.CDLL(None)
-    libc.mallopt(_MMAP_THRESHOLD, 1024 * _MIB)
+    if not libc.mallopt(_MMAP_THRESHOLD, 1024 * _MIB):  # refused by glibc before 2.35
+        libc.mallopt(_MMAP_THRESHOLD, 32 * _MIB)
     libc.mallopt(_TRIM_THRESHOLD, 2047 * _MIB)
     try:
         yield

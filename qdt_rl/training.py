@@ -1,5 +1,6 @@
 """Training: one update at a time, on windows from wherever they come."""
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -160,9 +161,9 @@ class Trainer:
         """
         check_tensors(self.model, state, n_updates)
         for name, parameter in self.model.named_parameters():
-            if n_updates and state[f"optimizer.exp_avg_sq.{name}"].any():  # else it has been frozen so far
+            step = state.get(f"optimizer.step.{name}", torch.tensor(n_updates))
+            if step > 0:  # else it has been frozen so far
                 moments = {moment: state[f"optimizer.{moment}.{name}"].to(parameter) for moment in _MOMENTS}
-                step = state.get(f"optimizer.step.{name}", torch.tensor(n_updates))
                 moments["step"] = step.to(parameter.device, torch.float32, copy=True)
                 self.optimizer.state[parameter] = moments
         for i, dropout in enumerate(self._dropouts):
@@ -256,6 +257,12 @@ def _launch_fabric(precision: Precision, device: str) -> "Fabric":
         def convert_input(self, data: Any) -> Any:
             return data
 
+    n_processes = int(os.environ.get("WORLD_SIZE", 1)) if "TORCHELASTIC_RUN_ID" in os.environ else 1
+    if n_processes > 1:
+        raise ConfigError(
+            f"torchrun has started {n_processes} processes, each of which would train all of it, and write "
+            "the same files; training on several devices is not supported, so start one."
+        )
     accelerator = resolve_device(device)
     mixed = resolve_precision(precision, accelerator) == "bf16-mixed"
     arithmetic = Autocast("bf16-mixed", accelerator) if mixed else FullPrecision()

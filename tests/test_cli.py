@@ -8,6 +8,8 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +19,10 @@ from gymnasium.envs.registration import registry
 import qdt_rl
 from qdt_rl.baselines.behavior_cloning import BehaviorCloning
 from qdt_rl.cli import main
+from qdt_rl.data.generation import generate_dataset, generation_seed
+from qdt_rl.data.minari_reader import load_dataset
 from qdt_rl.errors import ConfigError
+from qdt_rl.experiments import running
 from qdt_rl.experiments.agents import AGENTS
 from qdt_rl.experiments.cells import Cell
 
@@ -98,6 +103,10 @@ COMMANDS = [
     ("train",),
     ("evaluate",),
     ("compare",),
+    ("experiment",),
+    ("experiment", "list"),
+    ("experiment", "run"),
+    ("experiment", "report"),
 ]
 
 
@@ -184,6 +193,105 @@ def test_quickstart(run, home, monkeypatch):
     written = sorted(line.removeprefix("Wrote ") for line in lines if line.startswith("Wrote"))
     assert written == sorted(str(path) for path in Path("runs/quickstart").iterdir())
     assert {Path(path).name for path in written} >= {"scores.md", "scores.png", "requested_returns.png"}
+
+
+class HandedOverError(Exception):
+    """What a command handed over."""
+
+
+HANDED = [
+    (
+        ("quickstart", "--steps", 7, "--episodes", 3, "--seed", 5, "--device", "cpu", "--out", "there"),
+        "qdt_rl.experiments.quickstart.run_quickstart",
+        {"folder": Path("there"), "n_steps": 7, "n_episodes": 3, "seed": 5, "device": "cpu"},
+    ),
+    (
+        ("train", "a/b-v0", "--agent", "dt", "--steps", 7, "--seed", 5, "--batch-size", 3, "--out", "there"),
+        "qdt_rl.experiments.runs.train_agent",
+        {
+            "dataset_id": "a/b-v0",
+            "name": "dt",
+            "n_steps": 7,
+            "path": Path("there"),
+            "settings": {"seed": 5, "batch_size": 3, "device": "auto"},
+        },
+    ),
+    (
+        ("train", "a/b-v0", "--resume", "here.zip", "--steps", 7, "--device", "cpu"),
+        "qdt_rl.experiments.runs.resume_agent",
+        {
+            "resumed": Path("here.zip"),
+            "dataset_id": "a/b-v0",
+            "n_steps": 7,
+            "path": Path("here.zip"),
+            "device": "cpu",
+        },
+    ),
+    (
+        (
+            *("evaluate", "a.zip", "--env", "E-v0", "--target", 2, "--target", 1, "--episodes", 3),
+            *("--seed", 5, "--device", "cpu", "--out", "there"),
+        ),
+        "qdt_rl.experiments.runs.compare_agents",
+        {
+            "paths": [Path("a.zip")],
+            "env_id": "E-v0",
+            "target_returns": [2.0, 1.0],
+            "n_episodes": 3,
+            "seed": 5,
+            "folder": Path("there"),
+            "references": False,
+            "online": (),
+            "online_steps": 0,
+            "device": "cpu",
+        },
+    ),
+    (
+        (
+            *("compare", "a.zip", "b.zip", "--env", "E-v0", "--target", 2, "--episodes", 3, "--seed", 5),
+            *("--online", "PPO", "--online-steps", 11, "--device", "cpu", "--out", "there"),
+        ),
+        "qdt_rl.experiments.runs.compare_agents",
+        {
+            "paths": [Path("a.zip"), Path("b.zip")],
+            "env_id": "E-v0",
+            "target_returns": [2.0],
+            "n_episodes": 3,
+            "seed": 5,
+            "folder": Path("there"),
+            "references": True,
+            "online": ["PPO"],
+            "online_steps": 11,
+            "device": "cpu",
+        },
+    ),
+    (
+        ("experiment", "run", "folded", "--backend", "dask", "--jobs", 3, "--out", "there"),
+        "qdt_rl.experiments.running.run_experiment",
+        {"name": "folded", "folder": Path("there"), "n_jobs": 3, "backend": "dask"},
+    ),
+    (
+        ("experiment", "report", "folded", "--out", "there"),
+        "qdt_rl.experiments.reports.writing.write_report",
+        {"name": "folded", "folder": Path("there")},
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "callee", "expected"), HANDED, ids=[a[0][0] for a in HANDED])
+def test_options_are_handed_over(arguments, callee, expected, home, monkeypatch):
+    module, _, name = callee.rpartition(".")
+    function = getattr(import_module(module), name)
+
+    def receive(*args, **kwargs):
+        raise HandedOverError(signature(function).bind(*args, **kwargs).arguments)
+
+    monkeypatch.setattr(callee, receive)
+    with pytest.raises(HandedOverError) as handed:
+        main([str(argument) for argument in arguments])
+    (given,) = handed.value.args
+    given.pop("console", None)
+    assert given == expected
 
 
 WRONG = [
@@ -348,6 +456,9 @@ def test_an_experiment_of_which_cells_failed_is_an_error(run, home, monkeypatch)
         assert (outcome.code, outcome.out) == (1, "")
         assert outcome.err.startswith("Error: 1 of 2 cells have failed, and are run again by the next call; ")
         assert "The last: qdt_rl.errors.ConfigError: Unknown agent 'absent'" in outcome.err
+    monkeypatch.setattr("qdt_rl.experiments.running.GRIDS", {"test": tuple(cells)})
+    listed = run("experiment", "list", "--out", "records").out.splitlines()[3].split()
+    assert listed[1::2] == ["test", "2", "1", "1"]
     cells.pop()  # of the grid, whose record stays
     monkeypatch.setattr("qdt_rl.experiments.running.GRIDS", {"test": tuple(cells)})
     assert run("experiment", "list", "--out", "records").out.splitlines()[3].split()[1::2] == [
@@ -358,6 +469,28 @@ def test_an_experiment_of_which_cells_failed_is_an_error(run, home, monkeypatch)
     ]
     outcome = run("experiment", "run", "test", "--out", "records")
     assert (outcome.code, outcome.out) == (0, "Wrote records/test.jsonl.gz\n")
+
+
+def test_an_experiment_generates_its_data_and_refuses_others_of_the_name(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    monkeypatch.setattr("qdt_rl.experiments.running._N_EPISODES", 3)
+    cell = Cell("test", "bc", DATASET, 0, n_steps=1, n_episodes=1)
+    monkeypatch.setattr("qdt_rl.experiments.running.find_grid", lambda name: (cell,))
+    arguments = ("experiment", "run", "test", "--jobs", "1", "--out")
+    assert run(*arguments, tmp_path / "first").code == 0
+    dataset = load_dataset(DATASET)
+    assert (dataset.total_episodes, generation_seed(dataset)) == (3, 0)
+    assert run(*arguments, tmp_path / "second").code == 0
+    for other in ({"n_episodes": 2, "seed": 0}, {"n_episodes": 3, "seed": 1}):
+        generate_dataset(DATASET, overwrite=True, **other)
+        outcome = run(*arguments, tmp_path / "third")
+        assert outcome.code == 1
+        assert "is there, but is not the one of 3 episodes and seed 0 that the experiment" in outcome.err
+    assert running._SEED == 0
+
+
+def test_the_data_of_the_experiments_are_200_episodes():
+    assert running._N_EPISODES == 200
 
 
 def test_ids_are_whole_in_a_narrow_terminal(run, home, monkeypatch):

@@ -193,6 +193,20 @@ def test_the_checker_finds_what_is_wrong_in_a_made_up_tree(tmp_path: Path) -> No
     ]
 
 
+def test_the_command_line_sets_how_threads_wait_before_torch_is_loaded() -> None:
+    code = (
+        "import os, sys\nfrom qdt_rl import cli\n"
+        f"heavy = [name for name in {HEAVY} if name in sys.modules]\n"
+        "try:\n    cli.main(['--version'])\nexcept SystemExit:\n"
+        "    print(heavy, os.environ['OMP_WAIT_POLICY'])\n"
+    )
+    environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'envs'}"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[] PASSIVE"
+
+
 @pytest.mark.parametrize("package", ["qdt_rl", "qdt_envs"])
 def test_the_import_itself_stays_light(package: str) -> None:
     code = f"import sys, {package}; print([name for name in {HEAVY} if name in sys.modules])"

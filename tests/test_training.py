@@ -229,6 +229,17 @@ def test_precision_follows_the_processor(monkeypatch):
     for capable, expected in ((True, "bf16-mixed"), (False, "32")):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda capable=capable: {"avx512_bf16": capable})
         assert resolve_precision("auto", "cpu") == expected
+    for name in ("avx512_bf16", "amx_bf16", "bf16"):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda name=name: {name: True})
+        assert resolve_precision("auto", "cpu") == "bf16-mixed"
+    assert resolve_precision("auto", "mps") == "32"
+    for capable, expected in ((True, "bf16-mixed"), (False, "32")):
+        monkeypatch.setattr(
+            torch.cuda,
+            "is_bf16_supported",
+            lambda including_emulation, c=capable: c and not including_emulation,
+        )
+        assert resolve_precision("auto", "cuda") == expected
     monkeypatch.delattr(torch.cpu, "get_capabilities")  # a torch that does not tell
     assert resolve_precision("auto", "cpu") == "32"
     assert resolve_precision("32", "cpu") == "32"
@@ -283,6 +294,15 @@ def test_auto_is_the_first_device_that_the_machine_has(monkeypatch, has_cuda, ha
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: has_mps)
     assert resolve_device("auto") == expected
     assert [resolve_device(device) for device in ("cpu", "cuda", "mps")] == ["cpu", "cuda", "mps"]
+
+
+def test_the_processes_of_torchrun_are_refused(monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="torchrun has started 2 processes"):
+        run()
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    run()
 
 
 def test_numbers_of_numpy_are_stored_as_pythons():

@@ -145,17 +145,23 @@ class BehaviorCloning(OfflinePolicy):
         settings["hidden_sizes"] = hidden_sizes = tuple(hidden_sizes)
         is_fraction = is_number(best_fraction) and 0 < best_fraction <= 1
         require(is_fraction, "best_fraction", "in (0, 1]", best_fraction)
-        self.hidden_sizes = MlpConfig(1, 1, hidden_sizes).hidden_sizes  # refused here, not after loading data
-        self.best_fraction = float(best_fraction)  # as its file will have it
-        super().__init__(
-            settings,
-            TrainConfig(learning_rate, batch_size, weight_decay, max_grad_norm, warmup_steps, precision),
-            context_length=1,
-            seed=seed,
-            device=device,
-            verbose=verbose,
-            tensorboard_log=tensorboard_log,
-        )
+        MlpConfig(1, 1, hidden_sizes)  # what is wrong is refused here, not after loading data
+        super().__init__(settings, device)
+
+    @property
+    def hidden_sizes(self) -> tuple[int, ...]:
+        """The width of each hidden layer."""
+        return tuple(self._settings["hidden_sizes"])
+
+    @property
+    def best_fraction(self) -> float:
+        """Which fraction of the episodes it learns from, the best by return."""
+        return float(self._settings["best_fraction"])
+
+    @property
+    def context_length(self) -> int:
+        """1: each timestep is imitated by itself."""
+        return 1
 
     def _select(self, trajectories: Trajectories) -> Trajectories:
         # Rounded first: 7 % of 100 episodes come out as 7.000000000000001, and are 7.

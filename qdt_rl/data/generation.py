@@ -80,8 +80,8 @@ def generate_dataset(
 
 def generation_seed(dataset: MinariDataset) -> int | None:
     """Return the seed that a dataset was generated from, or None if ``generate_dataset`` did not make it."""
-    description = dataset.storage.metadata.get("description") or ""
-    stated = re.search(rf"{_MADE} (\d+)\.", description)
+    description = dataset.storage.metadata.get("description")
+    stated = re.search(rf"{_MADE} (\d+)\.", str(description))
     return int(stated[1]) if stated else None
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium.vector import AutoresetMode
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 from numpy.typing import ArrayLike
 
 from qdt_rl.config import require_whole
@@ -115,6 +115,15 @@ def _play_all(
         state = yield from _play_round(policy, env, wanted, seed + first, state)
 
 
+def _of_playing(observations: Any, playing: Bool[np.ndarray, " rows"]) -> Any:
+    """Return observations with zeros in the rows that do not count, which may hold anything."""
+    if playing.all() or not isinstance(observations, np.ndarray):
+        return observations
+    kept = observations.copy()
+    kept[~playing] = 0
+    return kept
+
+
 def _play_round(
     policy: Policy,
     env: AnyVectorEnv,
@@ -131,7 +140,11 @@ def _play_round(
     episode_start = np.ones(n_envs, np.bool_)
     while playing.any():
         actions, state = policy.predict(
-            observations, return_to_go, state=state, episode_start=episode_start, deterministic=True
+            _of_playing(observations, playing),
+            return_to_go,
+            state=state,
+            episode_start=episode_start,
+            deterministic=True,
         )
         observations, rewards, terminated, truncated, _ = env.step(actions)
         ended = terminated | truncated

@@ -12,7 +12,6 @@ from qdt_rl.errors import ConfigError, InputError
 from qdt_rl.model.transformer import DecisionTransformer
 from qdt_rl.model.variants import model_config
 from qdt_rl.policy.acting import ActingState, Actor
-from qdt_rl.policy.agent_file import as_json
 from qdt_rl.policy.base import OfflinePolicy
 from qdt_rl.policy.history import History
 from qdt_rl.policy.inputs import ActingInput
@@ -80,24 +79,24 @@ class QDTPolicy(OfflinePolicy):
         }
         are_named = policy_kwargs is None or isinstance(policy_kwargs, dict)
         require(are_named, "policy_kwargs", "a dict of model settings or None", policy_kwargs)
-        self.variant = variant
         self._actor: tuple[tuple[int, bool], Actor] | None = None  # with what it was made for
         self._acting_lock = threading.Lock()
         if "context_length" in (policy_kwargs or {}):
             raise ConfigError("Give context_length as an argument of its own, not in policy_kwargs.")
         sizes = {"context_length": context_length, **(policy_kwargs or {})}
         model_config(variant, 1, 1, **sizes)  # unknown names are refused here, not after loading data
-        self.policy_kwargs = as_json(sizes)  # a model and its file have the same numbers
-        super().__init__(
-            settings,
-            TrainConfig(learning_rate, batch_size, weight_decay, max_grad_norm, warmup_steps, precision),
-            context_length=context_length,
-            seed=seed,
-            device=device,
-            verbose=verbose,
-            tensorboard_log=tensorboard_log,
-        )
+        super().__init__(settings, device)
         self.sliding_window = sliding_window
+
+    @property
+    def variant(self) -> str:
+        """Which parts the model is made of; one of ``VARIANTS``."""
+        return str(self._settings["variant"])
+
+    @property
+    def context_length(self) -> int:
+        """K, the timesteps that the model sees."""
+        return int(self._settings["context_length"])
 
     @property
     def sliding_window(self) -> bool:
@@ -110,8 +109,12 @@ class QDTPolicy(OfflinePolicy):
         self._settings["sliding_window"] = bool(value)
 
     def _configure(self, observation_size: int, action_size: int, max_timestep: int) -> ModelConfig:
-        settings = {"max_timestep": max(ModelConfig.max_timestep, max_timestep), **self.policy_kwargs}
-        return model_config(self.variant, observation_size, action_size, **settings)
+        sizes = {
+            "max_timestep": max(ModelConfig.max_timestep, max_timestep),
+            "context_length": self.context_length,
+            **(self._settings["policy_kwargs"] or {}),
+        }
+        return model_config(self.variant, observation_size, action_size, **sizes)
 
     def _build(self, config: ModelConfig, seed: int | None) -> DecisionTransformer:
         return DecisionTransformer(config, seed)
@@ -133,7 +136,7 @@ class QDTPolicy(OfflinePolicy):
         made_for = self.num_timesteps, self.sliding_window
         with self._acting_lock:
             if self._actor is None or self._actor[0] != made_for or not self._actor[1].is_current(self.model):
-                bfloat16 = self.train_config.precision == "bf16-mixed"
+                bfloat16 = self._settings["precision"] == "bf16-mixed"
                 self._actor = made_for, Actor(self.model, self.sliding_window, bfloat16)
             return self._actor[1]
 

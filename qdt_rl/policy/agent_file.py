@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from qdt_rl.config import is_number
+from qdt_rl.config import is_number, is_scale
 from qdt_rl.env_ids import is_safe_env_id
 from qdt_rl.errors import CheckpointError, ConfigError, DivergenceError
 from qdt_rl.files import write_whole
@@ -31,7 +31,16 @@ the tests keep one of each; version 1 named other tensors and was never released
 """
 _JSON, _TENSORS = "agent.json", "tensors.safetensors"
 _MAX_JSON_BYTES = 2**24
-_DAMAGE = (zipfile.BadZipFile, SafetensorError, RuntimeError, EOFError, OSError, LookupError, ValueError)
+_DAMAGE = (
+    zipfile.BadZipFile,
+    SafetensorError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    LookupError,
+    ValueError,
+    OverflowError,
+)
 """What reading a damaged file raises; dtypes that safetensors knows and torch does not are a LookupError."""
 _RUN_NAME = re.compile(r"\w{1,100}")
 
@@ -59,7 +68,7 @@ def _no_place(place: object) -> ConfigError:
 
 
 def as_json(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return settings as JSON will give them back: numbers of NumPy's as Python's, paths as text.
+    """Return content as JSON will give it back: numbers of NumPy's as Python's, paths as text.
 
     Raises:
         ConfigError: If JSON cannot hold one.
@@ -98,7 +107,7 @@ def write_agent(place: Place, content: dict[str, Any], tensors: dict[str, Tensor
         raise DivergenceError(
             f"{name} holds values that are not finite, so {target} is not written. Lower the learning rate."
         )
-    header = {"format": FORMAT, "format_version": FORMAT_VERSION, **content}
+    header = as_json({"format": FORMAT, "format_version": FORMAT_VERSION, **content})
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -216,6 +225,8 @@ def read_scores(scores: Any) -> tuple[float, float] | None:
     if scores is None:
         return None
     low, high = map(read_number, scores)
+    if not is_scale(low, high):
+        raise CheckpointError(f"Reference scores must ascend, but are {low} and {high}.")
     return low, high
 
 

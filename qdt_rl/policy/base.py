@@ -3,7 +3,8 @@
 import uuid
 import warnings
 from abc import abstractmethod
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
@@ -12,7 +13,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from qdt_rl.config import TrainConfig, require_whole
+from qdt_rl.config import require_whole
 from qdt_rl.data.minari_reader import (
     check_spaces,
     environment_id,
@@ -30,7 +31,7 @@ from qdt_rl.policy.inputs import ActingInput, read_input
 from qdt_rl.policy.run import SavedRun, TrainingRun
 from qdt_rl.policy.sb3_face import SB3Face
 from qdt_rl.progress import track
-from qdt_rl.training import Trainer, require_device, train
+from qdt_rl.training import Trainer, train
 
 if TYPE_CHECKING:
     from minari import MinariDataset
@@ -43,13 +44,8 @@ class OfflinePolicy(SB3Face):
     A subclass says which model it trains and how it acts.
 
     Args:
-        settings: The subclass's constructor arguments, as JSON can hold them: what ``save`` keeps.
-        train_config: How to train.
-        context_length: K, the timesteps of a training window.
-        seed: Of the initial weights, the windows and the dropout masks.
+        settings: As ``Configured`` has them; ``verbose`` and ``tensorboard_log`` are among them.
         device: Where to train and act: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``, or torch's object.
-        verbose: 1 prints the log to standard output.
-        tensorboard_log: A folder for TensorBoard's logs, or None.
 
     Attributes:
         model: The torch module, once fitted; in evaluation mode but while it trains.
@@ -64,28 +60,11 @@ class OfflinePolicy(SB3Face):
     is_return_conditioned: ClassVar[bool]
     """Whether it heeds the target return."""
 
-    def __init__(
-        self,
-        settings: dict[str, Any],
-        train_config: TrainConfig,
-        *,
-        context_length: int,
-        seed: int,
-        device: str | torch.device,
-        verbose: int,
-        tensorboard_log: str | None,
-    ) -> None:
-        super().__init__()
-        self.train_config = train_config
-        self.context_length = int(context_length)
-        self.seed = require_whole("seed", seed, 0)
-        self._device = require_device(device)
+    def __init__(self, settings: dict[str, Any], device: str | torch.device) -> None:
+        super().__init__(settings, device)
         self.reference_scores: tuple[float, float] | None = None
         self.best_return: float | None = None
         self.env_id: str | None = None
-        self._settings = agent_file.as_json({**settings, "tensorboard_log": None})
-        self.tensorboard_log = tensorboard_log
-        self.verbose = verbose
         self._identity = uuid.uuid4().hex
         self._run: TrainingRun | None = None  # comes with the model
 
@@ -155,13 +134,14 @@ class OfflinePolicy(SB3Face):
         log_interval = require_whole("log_interval", log_interval, 1)
         from qdt_rl.policy.callbacks import as_callback
 
-        trainer, sampler = self._take_up(load_dataset(dataset))
         with ExitStack() as at_the_end:  # the last that is registered comes first
-            at_the_end.callback(cast(TrainingRun, self._run).put_down)
-            hooks = as_callback(callback)
-            _ = self.logger  # a run's log begins before its first update
-            hooks.init_callback(self)  # type: ignore[arg-type]  # SB3 names its base class; we have what it reads
-            hooks.on_training_start({"self": self, "total_timesteps": self.num_timesteps + n_steps}, {})
+            with self._unchanged_if_refused():
+                trainer, sampler = self._take_up(load_dataset(dataset))
+                at_the_end.callback(cast(TrainingRun, self._run).put_down)
+                hooks = as_callback(callback)
+                _ = self.logger  # a run's log begins before its first update
+                hooks.init_callback(self)  # type: ignore[arg-type]  # SB3 names its base; we have what it reads
+                hooks.on_training_start({"self": self, "total_timesteps": self.num_timesteps + n_steps}, {})
             at_the_end.callback(hooks.on_training_end)
             at_the_end.callback(self.model.eval)
             tracked = track(train(trainer, sampler, n_steps), n_steps, "Training", progress_bar)
@@ -208,6 +188,16 @@ class OfflinePolicy(SB3Face):
         actions = np.clip(actions, box.low, box.high).astype(box.dtype)
         return (actions if given.is_batch else actions[0]), state
 
+    @contextmanager
+    def _unchanged_if_refused(self) -> Iterator[None]:
+        """Let a training that cannot begin leave the policy as it was: unfitted, if this is the first."""
+        known = {name: getattr(self, name) for name in ("_run", "env_id", "reference_scores", "best_return")}
+        try:
+            yield
+        except BaseException:
+            vars(self).update(known)
+            raise
+
     def _take_up(self, dataset: "MinariDataset") -> tuple[Trainer, WindowSampler]:
         """Return the run that this dataset begins or goes on with."""
         spaces = dataset.observation_space, dataset.action_space
@@ -228,7 +218,7 @@ class OfflinePolicy(SB3Face):
         elif not may_name_same_env(self.env_id, env_id):
             self._forget_environment(env_id)
         taken_up = run.take_up(trajectories)
-        self._run = run  # last: a policy whose first training cannot begin is none that is fitted
+        self._run = run
         best_here = float(trajectories.episode_returns.max())
         self.best_return = best_here if self.best_return is None else max(best_here, self.best_return)
         return taken_up
@@ -269,9 +259,9 @@ class OfflinePolicy(SB3Face):
             "model_config": asdict(self.model.config),
             "num_timesteps": run.n_updates,
             "sampler": run.sampler_state,
-            "reference_scores": self.reference_scores,
+            "reference_scores": agent_file.read_scores(self.reference_scores),
             "best_return": self.best_return,
-            "env_id": self.env_id,
+            "env_id": agent_file.read_env_id(self.env_id),
             "tensorboard_run": self._tensorboard_run,
         }
         boxes = agent_file.box_to_tensors("observation_space", self.observation_space)

@@ -56,7 +56,10 @@ class Checkpoints(BaseCallback):
         return max(self._files(_STEP), default=None)
 
     def best(self) -> Path | None:
-        """Return the checkpoint with the lowest mean loss since the one before it, or None."""
+        """Return the checkpoint with the lowest mean loss since the one before it, or None.
+
+        Where training was interrupted between two, the mean is of the updates since it went on.
+        """
         return max(self._files(_BEST), default=None)
 
     def remove(self) -> None:
@@ -89,6 +92,11 @@ class Checkpoints(BaseCallback):
         signal.signal(signal.SIGINT, self._previous_handler)  # a second Ctrl-C ends at once
 
     def _on_step(self) -> bool:
+        if "update" not in self.locals:
+            raise ConfigError(
+                "Checkpoints needs every update: give it to fit itself, alone or in a list of callbacks, and "
+                "not to another callback."
+            )
         self._losses.append(self.locals["update"].loss)
         n_updates, is_interrupted = self.model.num_timesteps, self._is_interrupted  # read once: it may change
         if n_updates % self.save_freq == 0:
@@ -106,7 +114,8 @@ class Checkpoints(BaseCallback):
     def _watch(self) -> None:
         """Let Ctrl-C wait for the update under way, where Python hears it and no other instance does so."""
         handler = signal.getsignal(signal.SIGINT)
-        is_free = handler is not None and not isinstance(getattr(handler, "__self__", None), Checkpoints)
+        is_heard = handler not in (None, signal.SIG_IGN)  # nohup and a script's & let it be ignored
+        is_free = is_heard and not isinstance(getattr(handler, "__self__", None), Checkpoints)
         if is_free and threading.current_thread() is threading.main_thread():
             self._previous_handler = signal.signal(signal.SIGINT, self._interrupt)
             self._is_watching = True

@@ -55,6 +55,8 @@ def read_input(
         starts = np.asarray(False if episode_start is None else episode_start)
     except ValueError as error:
         raise InputError("episode_start must hold truth values, but its rows differ in length.") from error
+    except (TypeError, RuntimeError) as error:
+        raise InputError(f"episode_start must hold truth values: {error}") from error
     if starts.dtype != np.bool_ and not np.isin(starts, (0, 1)).all():
         raise InputError(f"episode_start must hold truth values, but {episode_start!r} came.")
     return ActingInput(

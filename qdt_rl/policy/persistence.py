@@ -1,7 +1,7 @@
 """Policies on disk, in pickles and as copies."""
 
 import copy
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Any, Self
 
 import torch
@@ -9,20 +9,14 @@ from torch import Tensor
 
 from qdt_rl.errors import CheckpointError, NotFittedError
 from qdt_rl.policy.agent_file import Place, read_agent, write_agent
-from qdt_rl.training import require_device, resolve_device
+from qdt_rl.policy.settings import Configured
+from qdt_rl.training import require_device
 
 
-class Persistent(ABC):
+class Persistent(Configured):
     """Saving, loading, pickling and copying, for a policy that can say what it is in JSON and tensors."""
 
-    _device: str
-    _settings: dict[str, Any]
     _identity: str
-
-    @property
-    def device(self) -> torch.device:
-        """Where the policy trains and acts; ``"auto"`` is resolved."""
-        return torch.device(resolve_device(self._device))
 
     @property
     @abstractmethod
@@ -56,11 +50,6 @@ class Persistent(ABC):
         """
         self._require_fit("be saved")
         write_agent(path, *self._dump())
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The class and the constructor's arguments, as ``save`` keeps them."""
-        return {"class": type(self).__name__, **copy.deepcopy(self._settings)}
 
     @classmethod
     @torch.inference_mode(mode=False)  # tensors of inference mode cannot train, and count no changes

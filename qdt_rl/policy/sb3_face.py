@@ -9,11 +9,13 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from gymnasium import spaces
 
 from qdt_rl.config import require
 from qdt_rl.errors import InputError, MissingExtraError
 from qdt_rl.model.base import ActionModel
+from qdt_rl.policy.agent_file import Place, below, read_agent
 from qdt_rl.policy.persistence import Persistent
 from qdt_rl.training import Update
 
@@ -30,10 +32,13 @@ class SB3Face(Persistent):
     observation_space: spaces.Box
     action_space: spaces.Box
 
-    def __init__(self) -> None:
+    def __init__(self, settings: dict[str, Any], device: str | torch.device) -> None:
+        super().__init__({**settings, "tensorboard_log": None}, device)
         self._given_logger: Logger | None = None
         self._own_logger: Logger | None = None
         self._tensorboard_run: str | None = None
+        self.tensorboard_log = settings["tensorboard_log"]
+        self.verbose = settings["verbose"]
 
     @property
     def tensorboard_log(self) -> str | None:
@@ -137,25 +142,28 @@ class SB3Face(Persistent):
         self._require_fit("give parameters")
         return {"policy": self.model.state_dict()}
 
-    def set_parameters(self, parameters: dict[str, dict[str, Any]], exact_match: bool = True) -> None:
+    def set_parameters(self, parameters: dict[str, dict[str, Any]] | Place, exact_match: bool = True) -> None:
         """Load weights and scales.
 
         Args:
-            parameters: As ``get_parameters`` returns them.
+            parameters: As ``get_parameters`` returns them, or the file of an agent whose they are.
             exact_match: Whether every weight must be given.
 
         Raises:
+            CheckpointError: If the file is missing, damaged, or no agent of this library.
             InputError: If a name is missing or unknown, a shape does not fit or a value is not finite;
                 nothing is loaded then.
         """
         self._require_fit("take parameters")
         given: Any = parameters
+        if isinstance(given, str | PathLike) or hasattr(given, "read"):
+            given = {"policy": below("model.", read_agent(given)[1])}
         names = list(given) if isinstance(given, dict) else type(given).__name__
         if names != ["policy"]:
             raise InputError(f"Expected a dict with 'policy' alone, but got {names}.")
         before = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         try:
-            _, unknown = self.model.load_state_dict(parameters["policy"], strict=exact_match)
+            _, unknown = self.model.load_state_dict(given["policy"], strict=exact_match)
             wild = [name for name, tensor in self.model.state_dict().items() if not tensor.isfinite().all()]
             problems = [f"it has no {name}" for name in unknown]
             problems += [f"{name} holds values that are not finite" for name in wild]

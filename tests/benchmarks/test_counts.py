@@ -81,6 +81,19 @@ def test_a_training_step_multiplies_no_more_than_it_must(variant, precision):
         assert multiplications(products) == expected_multiplications(variant, batch_size)
 
 
+def test_a_training_step_multiplies_in_the_precision_that_is_asked_for():
+    found = {
+        precision: {
+            operand.dtype
+            for product in products_of_a_step("qdt", precision, 2)
+            for operand in product.operands
+        }
+        for precision in ("32", "bf16-mixed")
+    }
+    assert found["32"] == {torch.float32}
+    assert torch.bfloat16 in found["bf16-mixed"]
+
+
 @pytest.mark.parametrize("precision", ["32", "bf16-mixed"])
 def test_the_number_of_matrix_products_in_a_training_step(precision):
     counts = {variant: len(products_of_a_step(variant, precision, 2)) for variant in VARIANTS}

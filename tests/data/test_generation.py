@@ -79,6 +79,26 @@ def test_the_seed_decides_every_byte(minari_root: Path) -> None:
     assert make(8) != first
 
 
+def test_the_data_of_version_0_stay_what_they_are(minari_root: Path) -> None:
+    """Results are published of them: whatever changes these numbers needs a new version of the ids."""
+    dataset = generate_dataset("qdt/synthetic/medium-replay-v0", n_episodes=2, seed=0)
+    trajectories = read_trajectories(dataset)
+    first = [-0.89106447, -1.4151199, -1.1980172, -0.67992157, -1.4257525]
+    np.testing.assert_allclose(trajectories.observations[0, :5], first, rtol=1e-5)
+    np.testing.assert_allclose(trajectories.actions[0], [0.3990494, -0.16741379, -0.06476964], rtol=1e-4)
+    earned = [trajectories.rewards[start : start + 20].sum() for start in trajectories.offsets[:2]]
+    np.testing.assert_allclose(earned, [73.563156, -240.5401], rtol=1e-4)
+
+
+def test_a_medium_replay_controller_is_noisier_the_weaker_it_is() -> None:
+    """A share u of medium's gains, and noise of 1 − 0.4 u."""
+    sampled = QUALITIES["medium-replay"].sample(64, np.random.default_rng(0))
+    share = sampled.kp / MEDIUM.kp
+    assert share.min() < 0.1 < 0.9 < share.max() <= 1
+    np.testing.assert_allclose(sampled.kd, MEDIUM.kd * share)
+    np.testing.assert_allclose(sampled.noise_std, 1 - 0.4 * share)
+
+
 def test_episodes_do_not_depend_on_how_many_there_are(minari_root: Path, shared: Path) -> None:
     few = read_trajectories(minari.load_dataset("qdt/synthetic/medium-replay-v0"))
     os.environ["MINARI_DATASETS_PATH"] = str(minari_root)  # undone by the fixtures
@@ -90,7 +110,9 @@ def test_episodes_do_not_depend_on_how_many_there_are(minari_root: Path, shared:
     assert len(np.unique(starts, axis=0)) == 202
 
 
-@pytest.mark.parametrize("task", ["synthetic", "synthetic-delayed", "synthetic-hidden"])
+@pytest.mark.parametrize(
+    "task", ["synthetic", "synthetic-delayed", "synthetic-delayed-200", "synthetic-hidden"]
+)
 def test_an_episode_is_what_the_scalar_environment_does_from_its_seed(shared: Path, task: str) -> None:
     dataset = minari.load_dataset(f"qdt/{task}/medium-v0")
     (metadata,) = dataset.storage.get_episode_metadata([N_EPISODES - 1])
@@ -106,16 +128,17 @@ def test_an_episode_is_what_the_scalar_environment_does_from_its_seed(shared: Pa
     assert episode.infos == {}
 
 
-def test_delayed_datasets_are_the_same_episodes_paid_later(shared: Path) -> None:
-    plain, delayed = (
-        minari.load_dataset(f"qdt/{task}/medium-v0") for task in ("synthetic", "synthetic-delayed")
-    )
+@pytest.mark.parametrize(("task", "delay"), [("synthetic-delayed", 50), ("synthetic-delayed-200", 200)])
+def test_delayed_datasets_are_the_same_episodes_paid_later(shared: Path, task: str, delay: int) -> None:
+    plain, delayed = (minari.load_dataset(f"qdt/{name}/medium-v0") for name in ("synthetic", task))
     for now, later in zip(plain, delayed, strict=True):
         np.testing.assert_array_equal(now.observations, later.observations)
         np.testing.assert_array_equal(now.actions, later.actions)
-        blocks = later.rewards.reshape(20, 50)
+        blocks = later.rewards.reshape(-1, delay)
         assert not blocks[:, :-1].any()
-        np.testing.assert_allclose(blocks[:, -1], now.rewards.reshape(20, 50).sum(axis=1), rtol=0, atol=1e-9)
+        np.testing.assert_allclose(
+            blocks[:, -1], now.rewards.reshape(-1, delay).sum(axis=1), rtol=0, atol=1e-9
+        )
 
 
 def test_hidden_polarity_shows_in_the_actions_alone(shared: Path) -> None:

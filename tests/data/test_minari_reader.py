@@ -248,6 +248,7 @@ VECTOR = Box(-1, 1, (3,))
         (Box(-1, 1, (0,)), VECTOR, "Observations must have at least one entry"),
         (VECTOR, Box(-1, np.inf, (3,)), "Actions must be bounded floating-point numbers, .*inf"),
         (VECTOR, Box(0, 5, (3,), np.int64), "Actions must be bounded floating-point numbers, .*int64"),
+        (VECTOR, Box(-3e38, 3e38, (3,), np.float32), "equal or too far apart"),
     ],
 )
 def test_spaces_that_are_not_supported(observations: Any, actions: Any, message: str) -> None:

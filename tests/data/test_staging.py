@@ -89,6 +89,20 @@ def test_the_old_folder_comes_back_if_the_new_one_cannot_be_moved(
     assert not leftovers(tmp_path)
 
 
+def test_what_is_published_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file is flushed before the folder has its name, or a power cut could leave empty ones."""
+    sync, flushed = os.fsync, set()
+
+    def note(descriptor: int) -> None:
+        if not (tmp_path / NAME).exists():
+            flushed.add(os.fstat(descriptor).st_ino)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    write(tmp_path, "new")
+    assert (tmp_path / NAME / "data" / "file").stat().st_ino in flushed
+
+
 def test_what_a_killed_process_left_is_tidied_up(tmp_path: Path) -> None:
     write(tmp_path, "old")
     # It was killed between the two renames of a replacement.

@@ -29,6 +29,19 @@ def test_a_seed_gives_the_same_bytes_and_another_seed_others():
     assert first[0].tobytes() != other[0].tobytes()
 
 
+def test_version_0_stays_what_it_is():
+    """Results are published of it: whatever changes these numbers needs a new version of the id."""
+    env = gymnasium.make("QDTSynthetic-v0")
+    start = [1.2608, 1.1894162, 0.8592529, 0.7469157, 0.8753451]
+    start += [0.0041326, -0.23250307, -0.02187917, -0.1245911, -0.07322673, -1]
+    np.testing.assert_allclose(env.reset(seed=0)[0], start, rtol=1e-4)
+    after = [1.2625383, 1.1763033, 0.8553755, 0.74233735, 0.8739388]
+    after += [0.03476608, -0.26225927, -0.07754816, -0.09156682, -0.02812646, -1]
+    observation, reward, *_ = env.step(np.array([1, -1, 0.5], np.float32))
+    np.testing.assert_allclose(observation, after, rtol=1e-4)
+    assert reward == pytest.approx(-12.326144, rel=1e-5)
+
+
 def test_reset_without_a_seed_goes_on_with_the_generator():
     env, twin = SyntheticEnv(), SyntheticEnv()
     starts = []

@@ -38,6 +38,14 @@ class LotteryEnv(gym.Env):
         return np.array([*self.np_random.normal(size=3), self.earned, self.elapsed], np.float32)
 
 
+class UnfinishedEnv(LotteryEnv):
+    """Observes NaN after the last step."""
+
+    def _observe(self):
+        observation = super()._observe()
+        return observation if self.elapsed < self.length else np.full_like(observation, np.nan)
+
+
 class BimodalEnv(gym.Env):
     """Even seeds last 1 step, odd ones 50; each step pays 1."""
 
@@ -55,6 +63,7 @@ class BimodalEnv(gym.Env):
 
 
 gym.register("qdt_rl_tests/Lottery-v0", LotteryEnv, disable_env_checker=True)
+gym.register("qdt_rl_tests/Unfinished-v0", UnfinishedEnv, disable_env_checker=True)
 gym.register("qdt_rl_tests/Bimodal-v0", BimodalEnv, disable_env_checker=True)
 
 

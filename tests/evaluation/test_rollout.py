@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qdt_rl.baselines.reference import RandomPolicy
-from qdt_rl.env_ids import may_name_same_env
+from qdt_rl.env_ids import is_safe_env_id, may_name_same_env
 from qdt_rl.errors import ConfigError, InputError, MissingExtraError, TargetReturnWarning
 from qdt_rl.evaluation.environments import may_be_env_of, vector_env
 from qdt_rl.evaluation.rollout import evaluate
@@ -297,6 +297,19 @@ def test_an_environment_that_takes_no_options_is_shown_its_own_error(tally_polic
         evaluate(tally_policy(), NoOptions(), 1.0, 3)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_what_a_finished_row_observes_disturbs_no_other(lottery, tally_policy, mode):
+    """In this lottery the observation after the last step is NaN."""
+
+    class Strict(tally_policy):
+        def predict(self, observation, *args, **kwargs):
+            assert np.isfinite(observation).all()
+            return super().predict(observation, *args, **kwargs)
+
+    unlike = evaluate(Strict(), vectorized("qdt_rl_tests/Unfinished-v0", 3, mode), 5.0, 7)
+    np.testing.assert_array_equal(unlike.returns, evaluate(tally_policy(), lottery, 5.0, 7).returns)
+
+
 def test_a_vector_env_must_declare_its_autoreset_mode(lottery, tally_policy):
     env = vectorized(lottery, 2)
     del env.metadata["autoreset_mode"]
@@ -324,6 +337,26 @@ def test_an_environment_that_lacks_a_package(tally_policy):
         MissingExtraError, match=r"needs a package that is not installed.*pip install simulator"
     ):
         evaluate(tally_policy(), "qdt_rl_tests/Lacking-v0", 1.0, 3)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("Hopper-v5", True),
+        ("mujoco/hopper.x-v0", True),
+        ("qdt_envs:QDTSynthetic-v0", True),
+        ("A" * 200, True),
+        ("A" * 201, False),
+        ("os:A-v0", False),
+        ("qdt_envs:os:A-v0", False),
+        ("A-v0\n", False),
+        ("", False),
+        (3, False),
+        (None, False),
+    ],
+)
+def test_which_ids_a_file_may_name(value, expected):
+    assert is_safe_env_id(value) is expected
 
 
 @pytest.mark.parametrize(

@@ -64,15 +64,16 @@ def test_without_git_there_is_no_commit(checkout, tmp_path_factory, monkeypatch)
 
 
 def test_a_fingerprint_tells_data_apart():
-    def make(value=1.0, offsets=(0, 2, 5), n_actions=2):
-        observations = np.ones((5, 3), np.float32)
-        observations[4, 2] = value
-        return Trajectories(
-            observations, np.ones((5, n_actions), np.float32), np.ones(5, np.float32), np.array(offsets)
-        )
+    def make(offsets=(0, 2, 5), n_actions=2, **last):
+        arrays = {"observations": np.ones((5, 3)), "actions": np.ones((5, n_actions)), "rewards": np.ones(5)}
+        for name, value in last.items():
+            arrays[name][-1] = value
+        return Trajectories(*(array.astype(np.float32) for array in arrays.values()), np.array(offsets))
 
-    others = [make(np.nextafter(np.float32(1), np.float32(2))), make(offsets=(0, 3, 5)), make(n_actions=1)]
+    others = [make(offsets=(0, 3, 5)), make(n_actions=1)]
+    near = np.nextafter(np.float32(1), np.float32(2))
+    others += [make(**{name: near}) for name in ("observations", "actions", "rewards")]
     found = {fingerprint(data) for data in (make(), *others)}
-    assert len(found) == 4
+    assert len(found) == 6
     assert fingerprint(make()) == fingerprint(make())
     assert all(len(digits) == 12 for digits in found)

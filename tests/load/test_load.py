@@ -38,7 +38,7 @@ def play(policy: QDTPolicy, seed: int) -> np.ndarray:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads Linux's own count of memory")
 def test_memory_stays_flat() -> None:
-    """The soak test, shortened: what grows by a kilobyte an episode would show."""
+    """The soak test, shortened: what grows by a kilobyte and a half an episode would show."""
     command = [sys.executable, "-m", "tests.load.soak", "--episodes", "300"]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     for name in ("predict", "evaluate"):

@@ -2,6 +2,7 @@ import io
 import json
 import os
 import pickle
+import struct
 import zipfile
 from contextlib import contextmanager
 from fractions import Fraction
@@ -45,6 +46,37 @@ def test_what_is_written_is_read(agent):
     for name, tensor in TENSORS.items():
         assert torch.equal(tensors[name], tensor)
         assert tensors[name].dtype == tensor.dtype
+
+
+def test_a_file_is_on_disk_before_it_has_its_name_and_the_name_is_too(tmp_path, monkeypatch):
+    sync, flushed = os.fsync, []
+
+    def note(descriptor):
+        flushed.append((os.fstat(descriptor).st_ino, (tmp_path / "agent.zip").exists()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    write_agent(tmp_path / "agent.zip", {}, TENSORS)
+    path = tmp_path / "agent.zip"
+    assert flushed == [(path.stat().st_ino, False), (tmp_path.stat().st_ino, True)]
+
+
+def test_a_size_beyond_what_a_file_can_have_is_damage(agent):
+    """A directory that says, in Zip64's way, that a member begins at 2**64 - 1."""
+    content = agent.read_bytes()
+    at = content.index(b"PK\x01\x02")
+    name_length, extra_length = struct.unpack("<HH", content[at + 28 : at + 32])
+    entry = bytearray(content[at : at + 46 + name_length])
+    entry[42:46] = b"\xff" * 4
+    entry[30:32] = struct.pack("<H", extra_length + 12)
+    extra = struct.pack("<HHQ", 1, 8, 2**64 - 1)
+    rest = content[at + 46 + name_length :]
+    end = rest.rindex(b"PK\x05\x06")
+    (size,) = struct.unpack("<I", rest[end + 12 : end + 16])
+    rest = rest[: end + 12] + struct.pack("<I", size + 12) + rest[end + 16 :]
+    agent.write_bytes(content[:at] + bytes(entry) + extra + rest)
+    with pytest.raises(CheckpointError, match="or it is damaged"):
+        read_agent(agent)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(agent, monkeypatch):
@@ -217,6 +249,7 @@ def test_an_agent_of_another_class_is_refused(dataset, tmp_path):
         (lambda content: content.update(num_timesteps=True), "must be a whole number, but are True"),
         (lambda content: content.update(best_return="best"), "finite number must stand where 'best' stands"),
         (lambda content: content.update(reference_scores=[1]), "not enough values"),
+        (lambda content: content.update(reference_scores=[1, 0]), "scores must ascend, but are 1.0 and 0.0"),
         (lambda content: content.update(env_id="antigravity:Env-v0"), "is no environment's id of the kind"),
     ],
 )
@@ -240,6 +273,8 @@ def test_content_that_does_not_describe_an_agent_is_refused(change, message, dat
         ("optimizer.exp_avg.norm.bias", lambda t: t[:-1], "exp_avg of norm.bias"),
         ("optimizer.exp_avg_sq.norm.bias", lambda t: t - 1, "exp_avg_sq of norm.bias"),
         ("optimizer.exp_avg.norm.bias", lambda t: None, "exp_avg of norm.bias"),
+        ("optimizer.step.norm.bias", lambda t: torch.tensor(9.0), "step of norm.bias"),
+        ("optimizer.step.norm.bias", lambda t: torch.zeros(2), "step of norm.bias"),
         ("generator.0", lambda t: t[:-1], "generator 0"),
         ("action_space.high", lambda t: torch.tensor([-2.0, 0.0]), "equal or too far apart"),
         ("observation_space.low", lambda t: t[:-1], "bounds that are none"),

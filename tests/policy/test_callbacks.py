@@ -122,8 +122,9 @@ def test_lists_functions_and_events_are_callbacks(pendulum):
     every_second.callback._on_step = lambda: seen.append(every_second.num_timesteps) or True
     new_policy().fit(pendulum, 4, callback=[every_second])
     new_policy().fit(pendulum, 4, callback=CallbackList([StopAt(9)]))
-    new_policy().fit(pendulum, 1, callback=lambda locals_, _: seen.append(locals_["total_timesteps"]) or True)
-    assert seen == [2, 4, 1]
+    policy = new_policy().fit(pendulum, 4)
+    policy.fit(pendulum, 1, callback=lambda locals_, _: seen.append(locals_["total_timesteps"]) or True)
+    assert seen == [2, 4, 5]
 
 
 def test_training_stops_without_improvement(pendulum):

@@ -4,7 +4,7 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
+from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback, EveryNTimesteps
 
 from qdt_rl.errors import ConfigError
 from qdt_rl.policy.agent import QDTPolicy
@@ -135,6 +135,52 @@ def test_a_training_that_never_began_leaves_ctrl_c_alone(handler, dataset, tmp_p
     with pytest.raises(KeyError):
         new_policy().fit(dataset, 2, callback=[Checkpoints(tmp_path), Broken()])
     assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_ctrl_c_that_was_ignored_stays_ignored(handler, dataset, tmp_path):
+    """As for a command that a script starts with ``&``, or with ``nohup``."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    seen = []
+
+    def look(locals_, _):
+        seen.append(signal.getsignal(signal.SIGINT))
+        return True
+
+    new_policy().fit(dataset, 3, callback=[Checkpoints(tmp_path), ConvertCallback(look)])
+    assert {*seen, signal.getsignal(signal.SIGINT)} == {signal.SIG_IGN}
+
+
+def test_the_best_goes_only_when_the_better_one_is_on_disk(dataset, tmp_path, monkeypatch):
+    checkpoints, policy = Checkpoints(tmp_path, save_freq=1), new_policy()
+    policy.fit(dataset, 1, callback=checkpoints)
+    (tmp_path / checkpoints.best().name).rename(tmp_path / "best-000000000001-1000000.0.zip")
+    before = contents(tmp_path)
+
+    def fail(path):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(policy, "save", fail)
+    with pytest.raises(OSError, match="No space left"):
+        policy.fit(dataset, 1, callback=checkpoints)
+    assert contents(tmp_path) == before
+    assert QDTPolicy.load(checkpoints.best()).num_timesteps == 1
+
+
+def test_a_new_folder_takes_no_file_of_a_neighbour_for_its_leftover(dataset, tmp_path):
+    """``mine-2.zip`` is being written by another process while checkpoints begin in ``mine``."""
+    others = tmp_path / f".mine-2.zip-{'0' * 32}.unfinished"
+    others.touch()
+    new_policy().fit(dataset, 1, callback=Checkpoints(tmp_path / "mine"))
+    assert others.exists()
+
+
+def test_checkpoints_inside_another_callback_say_where_they_belong(dataset, tmp_path):
+    outer = EveryNTimesteps(1, Checkpoints(tmp_path))
+    new_policy().fit(dataset, 1, callback=[outer])  # SB3 hands the update on
+    child = Checkpoints(tmp_path)
+    child.init_callback(new_policy().fit(dataset, 1))
+    with pytest.raises(ConfigError, match="give it to fit itself"):
+        child.on_step()
 
 
 def test_a_handler_that_came_during_the_training_stays(handler, dataset, tmp_path):

@@ -1,0 +1,61 @@
+"""What a policy was constructed with: it is read everywhere, saved, and does not change."""
+
+import copy
+from abc import ABC, abstractmethod
+from dataclasses import fields
+from typing import Any
+
+import torch
+
+from qdt_rl.config import TrainConfig, require_whole
+from qdt_rl.policy.agent_file import as_json
+from qdt_rl.training import require_device, resolve_device
+
+
+class Configured(ABC):
+    """A policy's settings and its device.
+
+    Args:
+        settings: The constructor's arguments by name, as JSON can hold them: what ``save`` keeps, and what
+            ``fit`` goes by. Among them are the seed and those of ``TrainConfig``.
+        device: Where to train and act: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``, or torch's object.
+
+    Raises:
+        ConfigError: If a setting is out of its range, or this machine does not have the device.
+    """
+
+    def __init__(self, settings: dict[str, Any], device: str | torch.device) -> None:
+        TrainConfig(**_of_training(settings))  # what is wrong is told before JSON is asked to hold it
+        require_whole("seed", settings["seed"], 0)
+        self._device = require_device(device)
+        self._settings = as_json(settings)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The class and the constructor's arguments, as ``save`` keeps them."""
+        return {"class": type(self).__name__, **copy.deepcopy(self._settings)}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the policy trains and acts; ``"auto"`` is resolved."""
+        return torch.device(resolve_device(self._device))
+
+    @property
+    def train_config(self) -> TrainConfig:
+        """How it is trained."""
+        return TrainConfig(**_of_training(self._settings))
+
+    @property
+    @abstractmethod
+    def context_length(self) -> int:
+        """K, the timesteps of a training window."""
+
+    @property
+    def seed(self) -> int:
+        """Of the initial weights, the windows and the dropout masks."""
+        return int(self._settings["seed"])
+
+
+def _of_training(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that are ``TrainConfig``'s."""
+    return {field.name: settings[field.name] for field in fields(TrainConfig)}
