@@ -42,6 +42,7 @@ a loss, less is better: above zero, an interaction speaks against synergy. Seeds
 ran whole and at one precision.
 """
 _SPREAD = "standard deviation over seeds, units of return"
+_LOSS = "training loss of the last 500 updates, thousandths"
 _TIME = "training time over `dt`'s, median (pairs)"
 _IMPROVEMENT = "probability of improvement, seeds not paired"
 
@@ -95,6 +96,7 @@ def _parts(task: Task) -> Iterator[str]:
     if not_run := task.groups.keys() - task.agents.keys():
         yield f"Not run on this task yet: {', '.join(f'`{agent}`' for agent in sorted(not_run))}.\n"
     yield _returns(task)
+    yield _training(task)
     if task.contrasts:
         yield _differences(task)
         yield _over_training(task)
@@ -116,17 +118,27 @@ def _returns(task: Task) -> str:
             f"{scores.mean():.1f}",
             iqm_and_interval(scores, digits=1),
             f"{task.outcomes.returns(group, seeds).std(ddof=1):.0f}" if len(seeds) > 1 else "–",
-            times(task.outcomes.time_ratios(group, task.groups.get("dt", {}))),
         ]
         rows.append(row)
     last, n_moments = task.moments.index(task.last), len(task.moments)
-    for name, seeds_run, mean, score, ratios in [*online_rows(ONLINE, task), *bounds(task.references)]:
+    for name, seeds_run, mean, score in [*online_rows(ONLINE, task), *bounds(task.references)]:
         row = ["–"] * n_moments
         row[last] = mean
-        rows.append([name, seeds_run, *row, score, "–", "–", times(ratios)])
+        rows.append([name, seeds_run, *row, score, "–", "–"])
     heads = [_head(moment) for moment in task.moments]
-    header = ["agent", "seeds", *heads, "score", "score, IQM", _SPREAD, _TIME]
-    return markdown_table(header, rows)
+    return markdown_table(["agent", "seeds", *heads, "score", "score, IQM", _SPREAD], rows)
+
+
+def _training(task: Task) -> str:
+    """Return how training went: the loss at its end, how often gradients were clipped, and its time."""
+    rows = []
+    for agent, group in task.agents.items():
+        seeds = task.seeds(agent)
+        loss = mean_and_interval(1000 * task.outcomes.late(group, seeds, "loss"), digits=2)
+        clipped = f"{task.outcomes.clipped(group, seeds):.0f} %"
+        ratios = times(task.outcomes.time_ratios(group, task.groups.get("dt", {})))
+        rows.append([f"`{agent}`", str(len(seeds)), loss, clipped, ratios])
+    return markdown_table(["agent", "seeds", _LOSS, "updates clipped", _TIME], rows)
 
 
 def _head(moment: Moment) -> str:

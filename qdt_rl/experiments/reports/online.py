@@ -1,6 +1,6 @@
 """Agents that learn in the environment, beside random actions, the expert and what no return can exceed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -15,8 +15,8 @@ from qdt_rl.experiments.reports.tasks import Task
 BOUND = 4000.0
 """No return of the synthetic environments can exceed it: at most 4 a step, 1,000 steps."""
 
-Beside = tuple[str, str, str, str, Mapping[int, float]]
-"""A name, how many seeds, a return, a normalised score, and by seed the time of training over ``dt``'s."""
+Beside = tuple[str, str, str, str]
+"""A name, how many seeds, a return, and a normalised score."""
 
 _OFFLINE = ("dt", "qdt", "bc-10%")
 
@@ -27,16 +27,15 @@ def online_rows(online: Sequence[Cell], task: Task) -> Iterator[Beside]:
     for name, group in by_seed(same, lambda cell: cell.variant).items():
         seeds = task.outcomes.finished(group)
         mean, score, _ = _measures(group, seeds, task.outcomes)
-        ratios = task.outcomes.time_ratios(group, task.groups.get("dt", {}))
         steps = next(iter(group.values())).n_steps
-        yield f"`{name}`, online, {steps:,} steps", f"{len(seeds)} of {len(group)}", mean, score, ratios
+        yield f"`{name}`, online, {steps:,} steps", f"{len(seeds)} of {len(group)}", mean, score
 
 
 def bounds(references: tuple[float, float]) -> Iterator[Beside]:
     """Yield the rows of random actions, of the expert, and of the bound."""
     names, returns = ("random actions", "expert", "bound"), np.array([*references, BOUND])
     for name, value, score in zip(names, returns, normalized_scores(returns, references), strict=True):
-        yield name, "–", f"{value:.0f}", f"{score:.1f}", {}
+        yield name, "–", f"{value:.0f}", f"{score:.1f}"
 
 
 def online_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
@@ -52,7 +51,7 @@ def online_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
         row = [f"`{agent}`", f"{steps:,} " + ("steps" if agent in ONLINE_AGENTS else "updates")]
         rows.append([*row, f"{len(seeds)} of {len(group)}", *_measures(group, seeds, outcomes)])
     references = outcomes.references(groups.values())
-    rows += [[name, "–", seeds, mean, score, "–"] for name, seeds, mean, score, _ in bounds(references)]
+    rows += [[name, "–", seeds, mean, score, "–"] for name, seeds, mean, score in bounds(references)]
     text = outcomes.shortfall(cell for group in groups.values() for cell in group.values())
     text += "\n" + markdown_table(["agent", "trained", "seeds", "return", "normalised", "minutes"], rows)
     levels = {"random actions": references[0], "expert": references[1]}

@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import Float64
 
+from qdt_rl.config import TrainConfig
 from qdt_rl.errors import RecordError
 from qdt_rl.evaluation.result import normalized_scores
 from qdt_rl.experiments.cells import Cell
@@ -166,6 +167,11 @@ class Outcomes:
         """Return each seed's mean of what every tenth of the last 500 updates recorded; see ``trace``."""
         lasts = [self.record(group[seed]) for seed in seeds]
         return np.array([np.mean(last[name][-_LATE // last["trace_interval"] :]) for last in lasts])
+
+    def clipped(self, group: Group, seeds: Iterable[int]) -> float:
+        """Return the percentage of the recorded updates whose gradient was longer than the default limit."""
+        norms = np.concatenate([self.record(group[seed])["gradient_norm"] for seed in seeds])
+        return float(100 * (norms > TrainConfig.max_grad_norm).mean())
 
     def shortfall(self, cells: Iterable[Cell]) -> str:
         """Return Markdown that counts the missing runs, and names what failed, diverged or does not fit."""

@@ -10,6 +10,7 @@ from qdt_rl.experiments.reports.panels import LOSS, Curves
 
 _EARLY = Moment(2000)
 _HEADER = ["agent", "seeds", "2,000 updates", "at the end", "difference"]
+_HEADER += ["training loss of the last 500 updates, thousandths"]
 _INTRODUCTION = """\
 After 2,000 updates the agents are judged at the end alone, so that a rise is seen, and one that fell again is
 not.
@@ -43,8 +44,9 @@ def _rows(groups: Mapping[str, Group], outcomes: Outcomes) -> Iterator[list[str]
             f"{len(seeds)} of {len(group)}",
             *(mean_and_interval(returns) for returns in (early, late)),
             mean_and_interval(late - early, signed=True),
+            mean_and_interval(1000 * outcomes.late(group, seeds, "loss"), digits=2),
         ]
     seeds = outcomes.finished(groups["qdt"], groups["dt"])
     gaps = [outcomes.gaps(groups["qdt"], groups["dt"], seeds, moment) for moment in (_EARLY, None)]
     row = ["`qdt` − `dt`", f"{len(seeds)} of {len(groups['qdt'])}"]
-    yield [*row, *(mean_and_interval(gap, signed=True) for gap in (*gaps, gaps[1] - gaps[0]))]
+    yield [*row, *(mean_and_interval(gap, signed=True) for gap in (*gaps, gaps[1] - gaps[0])), "–"]

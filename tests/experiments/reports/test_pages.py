@@ -319,7 +319,11 @@ def test_the_plateau_tells_what_further_updates_bring():
     table = rows(text)
     qdt_dt = [row for row in table if row[0] == "`qdt` − `dt`"]
     assert len(qdt_dt) == 2
-    assert qdt_dt[0][1:] == ["2 of 2", "+40 (+40 to +40)", "+40 (+40 to +40)", "+0 (+0 to +0)"]
+    assert qdt_dt[0][1:] == ["2 of 2", "+40 (+40 to +40)", "+40 (+40 to +40)", "+0 (+0 to +0)", "–"]
+    (dt, *_) = [row for row in table if row[0] == "`dt`"]
+    assert (
+        dt[-1] == "1798.87 (1798.87 to 1798.87)"
+    )  # 10 / 1, 10 / 2, … 10 / 20: 10 · H(20) / 20, in thousandths
 
 
 def test_folded_pairs_three_agents_by_seed():
