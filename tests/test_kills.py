@@ -104,6 +104,7 @@ def test_ctrl_c_ends_a_grid_and_its_workers_and_it_goes_on(root: Path) -> None:
     )
     process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stderr=subprocess.PIPE)
     while not (path.exists() and read_records(path)):
+        assert process.poll() is None
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)

@@ -3,6 +3,7 @@
 import sys
 from collections import Counter
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -221,6 +222,18 @@ def function_calls(run) -> Counter:
     finally:
         sys.setprofile(None)
     return calls
+
+
+def test_a_step_of_the_vector_environment_does_nothing_for_each_row():
+    calls = []
+    for n_rows in (1000, 3000):  # enough that the command of some turns at any step
+        envs = gym.make_vec("QDTSynthetic-v0", n_rows)
+        envs.reset(seed=0)
+        for _ in range(7):  # whatever is cached at first
+            envs.step(np.zeros((n_rows, 3), np.float32))
+        calls.append(function_calls(lambda envs=envs, n=n_rows: envs.step(np.zeros((n, 3), np.float32))))
+        envs.close()
+    assert calls[0] == calls[1]
 
 
 def test_sampling_does_nothing_for_each_window():

@@ -18,7 +18,8 @@ from qdt_rl.errors import DatasetError
 DATASET_ID = "qdt/synthetic/random-v0"
 N_MUTANTS = 300
 
-# HDF5 is a C library: what it makes of a mutant is tried in a process with 8 GB of address space and 10 s.
+# HDF5 is a C library: what it makes of a mutant is tried in a process with 8 GB of address space and 10 s of
+# a processor.
 TRY = """
 import resource, signal, sys, warnings
 from qdt_rl.data.minari_reader import load_dataset, read_trajectories
@@ -29,7 +30,7 @@ from pathlib import Path
 root, first, last = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
 for number in range(first, last):
-    signal.alarm(10)
+    signal.setitimer(signal.ITIMER_PROF, 10)
     print(number, mutate(root, number), flush=True)
     try:
         data = read_trajectories(load_dataset(DATASET_ID))

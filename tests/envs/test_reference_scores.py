@@ -27,7 +27,13 @@ def test_controllers_reach_what_they_reached_in_the_prototype(controller, mean, 
     assert returns.std() == pytest.approx(deviation, rel=0.3)
 
 
-@pytest.mark.parametrize("env_id", REFERENCE_SCORES)
+def test_a_delay_changes_no_score_and_hidden_polarity_not_the_experts():
+    base, delayed, longer, hidden = REFERENCE_SCORES.values()
+    assert base == delayed == longer
+    assert base[1] == hidden[1]
+
+
+@pytest.mark.parametrize("env_id", ["QDTSynthetic-v0", "QDTSyntheticHidden-v0"])
 def test_the_stored_scores_are_measured_again(env_id):
     random, expert = measure_reference_scores(env_id, n_episodes=N_EPISODES, seed=70_000)
     standard_errors = np.array([238, 280]) / np.sqrt(N_EPISODES)

@@ -1,6 +1,5 @@
 """The batch against Gymnasium's own loop over scalar environments, bit for bit."""
 
-import time
 import tracemalloc
 
 import gymnasium
@@ -277,20 +276,3 @@ def test_ten_thousand_rows_fit_in_little_memory():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 100e6
-
-
-def seconds_per_step(envs, n_steps):
-    actions = np.zeros((envs.num_envs, 3), np.float32)
-    envs.reset(seed=0)
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        for _ in range(n_steps):
-            envs.step(actions)
-        times.append((time.perf_counter() - start) / n_steps)
-    return min(times)
-
-
-def test_the_batch_is_no_loop():
-    batch, loop = make_both(512, "NextStep")
-    assert seconds_per_step(loop, 4) > 25 * seconds_per_step(batch, 200)  # measured: 150

@@ -123,6 +123,7 @@ def test_a_killed_grid_goes_on_where_it_was_and_any_number_of_workers_agree(tmp_
     cells = [replace(QUICK, seed=seed) for seed in range(2)]
     process = start_grid(cells, killed, 1)
     while not (killed.exists() and read_records(killed)):
+        assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()

@@ -156,6 +156,14 @@ def test_checkpoints_of_another_run_are_not_taken_up(folders):
         train_agent(DATASET, "qdt", 3, killed / "agent", SMALL)
 
 
+@pytest.fixture
+def other_data(data):
+    """Lets a test make the dataset anew; afterwards it is what it was."""
+    yield
+    generate_dataset(DATASET, n_episodes=1, overwrite=True)
+
+
+@pytest.mark.usefixtures("other_data")
 def test_checkpoints_of_a_run_on_other_data_are_not_taken_up(folders, capsys):
     """The agent's file and settings are the same, and so may be the dataset's id: its seed is another."""
     whole, killed = folders
@@ -173,7 +181,8 @@ def test_checkpoints_of_a_run_on_other_data_are_not_taken_up(folders, capsys):
     assert f"{killed / 'agent.zip'}: going on after update 4\n" in capsys.readouterr().out
 
 
-def test_a_folder_of_checkpoints_is_the_same_in_every_process(data, tmp_path):
+@pytest.mark.usefixtures("other_data")
+def test_a_folder_of_checkpoints_is_the_same_in_every_process():
     """Minari gives authors as a set, whose order the hash seed of a process decides."""
     load_dataset(DATASET).storage.update_metadata({"author": {"Ada", "Bob", "Cid", "Dan"}})
     code = (
@@ -192,7 +201,6 @@ def test_a_folder_of_checkpoints_is_the_same_in_every_process(data, tmp_path):
         for seed in range(3)
     }
     assert len(found) == 1
-    generate_dataset(DATASET, n_episodes=1, overwrite=True)
 
 
 def test_training_on_does_not_replace_a_checkpoint(folders, monkeypatch):

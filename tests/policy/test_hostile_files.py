@@ -188,7 +188,7 @@ def test_a_damaged_file_is_refused_or_acts_like_an_agent(mutate, saved, tmp_path
         path = tmp_path / "mutant.zip"
         path.write_bytes(mutant)
         tracemalloc.reset_peak()
-        before, start = tracemalloc.get_traced_memory()[0], time.perf_counter()
+        before, start = tracemalloc.get_traced_memory()[0], time.process_time()
         try:
             policy = policy_class.load(path, device="cpu")
         except CheckpointError:
@@ -198,7 +198,7 @@ def test_a_damaged_file_is_refused_or_acts_like_an_agent(mutate, saved, tmp_path
             with np.errstate(all="ignore"), suppress(InputError):  # finite weights, whose products are not
                 action, _ = policy.predict(np.zeros(policy.observation_space.shape), 1.0)
                 assert box.contains(action)
-        assert time.perf_counter() - start < LIMIT_SECONDS
+        assert time.process_time() - start < LIMIT_SECONDS
         assert (tracemalloc.get_traced_memory()[1] - before) / 1e6 < LIMIT_MB
         assert not (tmp_path / "canary").exists()
     tracemalloc.stop()
