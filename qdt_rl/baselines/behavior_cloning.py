@@ -17,6 +17,7 @@ from qdt_rl.model.base import ActionModel
 from qdt_rl.model.scaling import Scaling
 from qdt_rl.policy.base import OfflinePolicy
 from qdt_rl.policy.inputs import ActingInput
+from qdt_rl.policy.settings import constructor_arguments
 
 
 @dataclass(frozen=True)
@@ -138,9 +139,7 @@ class BehaviorCloning(OfflinePolicy):
         seed: int = 0,
         device: str | torch.device = "auto",
     ) -> None:
-        settings = {
-            name: value for name, value in locals().items() if name not in ("self", "device", "__class__")
-        }
+        settings = constructor_arguments(locals())
         require(isinstance(hidden_sizes, Iterable), "hidden_sizes", "a tuple of whole numbers", hidden_sizes)
         settings["hidden_sizes"] = hidden_sizes = tuple(hidden_sizes)
         is_fraction = is_number(best_fraction) and 0 < best_fraction <= 1

@@ -15,6 +15,7 @@ from qdt_rl.policy.acting import ActingState, Actor
 from qdt_rl.policy.base import OfflinePolicy
 from qdt_rl.policy.history import History
 from qdt_rl.policy.inputs import ActingInput
+from qdt_rl.policy.settings import constructor_arguments
 
 
 class QDTPolicy(OfflinePolicy):
@@ -74,9 +75,7 @@ class QDTPolicy(OfflinePolicy):
         seed: int = 0,
         device: str | torch.device = "auto",
     ) -> None:
-        settings = {
-            name: value for name, value in locals().items() if name not in ("self", "device", "__class__")
-        }
+        settings = constructor_arguments(locals())
         are_named = policy_kwargs is None or isinstance(policy_kwargs, dict)
         require(are_named, "policy_kwargs", "a dict of model settings or None", policy_kwargs)
         self._actor: tuple[tuple[int, bool], Actor] | None = None  # with what it was made for

@@ -56,6 +56,15 @@ class Configured(ABC):
         return int(self._settings["seed"])
 
 
+def constructor_arguments(namespace: dict[str, Any]) -> dict[str, Any]:
+    """Return a policy's constructor's arguments, but for the device.
+
+    Args:
+        namespace: Its ``locals()``, before it has any other variable.
+    """
+    return {name: value for name, value in namespace.items() if name not in ("self", "device", "__class__")}
+
+
 def _of_training(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings that are ``TrainConfig``'s."""
     return {field.name: settings[field.name] for field in fields(TrainConfig)}

@@ -27,7 +27,7 @@ from qdt_rl.experiments.reports.page import (
 )
 from qdt_rl.experiments.reports.panels import Curves, Profiles
 from qdt_rl.experiments.reports.sceptic import expected_by_chance, sceptic_table
-from qdt_rl.experiments.reports.tasks import CONTRASTS, Contrast, Task, difference, tasks
+from qdt_rl.experiments.reports.tasks import CONTRASTS, Contrast, Task, Values, difference, tasks
 from qdt_rl.model.variants import VARIANTS
 
 _OF_LOSSES = {
@@ -40,6 +40,10 @@ _OPTIMISATION = """\
 Means of what every tenth of the last 500 updates recorded, in thousandths, with Student's 95 % intervals. Of
 a loss, less is better: above zero, an interaction speaks against synergy. Seeds of which all agents of a line
 ran whole and at one precision.
+"""
+_ALL_TASKS = """\
+In points, at the end of training, asked for the best return in the data, by the interval of the claims; after
+the semicolon how many seeds.
 """
 _SPREAD = "standard deviation over seeds, units of return"
 _LOSS = "training loss of the last 500 updates, thousandths"
@@ -55,12 +59,29 @@ def ablation_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
     text = "\n".join(
         [
             claims_text(all_tasks),
+            _overview(shown),
             *(part for task in all_tasks for part in _parts(task)),
             expected_by_chance(shown),
             within.text,
         ]
     )
     return Page(text, {**_figures(shown), **within.figures} if shown else {})
+
+
+def _overview(shown: Sequence[Task]) -> str:
+    """Return what is compared on each task, at the end of training."""
+    if not shown:
+        return ""
+    rows = []
+    for task in shown:
+        found = {name: task.points(contrast) for name, contrast in task.contrasts.items()}
+        cells = (_counted(found[name]) if name in found else "–" for name in CONTRASTS)
+        rows.append([task.name, f"{task.targets['data']:,.0f}", *cells])
+    return f"### All tasks\n\n{_ALL_TASKS}\n{markdown_table(['data', 'asked for', *CONTRASTS], rows)}"
+
+
+def _counted(points: Values) -> str:
+    return f"{with_interval(points.mean(), widest_interval(points), '+.1f')}; {len(points)}"
 
 
 def _within(task: Task) -> Page:

@@ -38,7 +38,7 @@ def report(records):
 
 
 def test_the_report_by_hand():
-    lines = report(RECORDS).splitlines()
+    lines = report(RECORDS).partition("### some/data-v0")[2].splitlines()
     head, rule, dt, *_ = [line for line in lines if line.startswith("| ")]
     assert head == (
         "| agent | seeds | 250 updates | 500 updates | 500 updates, expert's target | score | score, IQM "
@@ -63,6 +63,16 @@ def test_the_report_by_hand():
     assert "| `dt` | -6 (-7 to -5) | +92 (+91 to +93) | +50.00 (+50.00 to +50.00) |" in lines
 
 
+def test_all_tasks_are_seen_in_one_table():
+    """The last seed of ``wide-dt`` is missing; 2 of the return are a point."""
+    (row,) = (line for line in report(RECORDS[:-1]).splitlines() if line.startswith("| some/data-v0 |"))
+    qdt, attention, feedforward, wide, synergy, *cloning = row.strip("| ").split(" | ")[2:]
+    assert row.startswith("| some/data-v0 | 7 |")
+    assert (qdt, attention) == ("+17.5 (+17.5 to +17.5); 3", "+5.0 (+5.0 to +5.0); 3")
+    assert (feedforward, synergy) == ("+10.0 (+10.0 to +10.0); 3", "+2.5 (+2.5 to +2.5); 3")
+    assert (wide, cloning) == ("-0.5 (-0.5 to -0.5); 2", ["–", "–"])
+
+
 def test_a_comparison_takes_the_seeds_that_its_agents_share():
     assert CELLS[-1].variant == "wide-dt"
     for records in (RECORDS[:-1], [*RECORDS[:-1], RECORDS[-1] | {"failed": "Traceback"}]):
@@ -83,7 +93,7 @@ def test_agents_that_have_not_been_run_are_named_and_hold_back_no_other():
     assert "**9 of 15 runs are missing.**" in text
     assert "Not run on this task yet: `q-attention`, `q-feedforward`, `wide-dt`." in text
     assert "| `qdt` − `dt` | 3 of 3 | +35 (+35 to +35) | 1.00 |" in text
-    assert "synergy |" not in text
+    assert "| synergy | 3 of 3 |" not in text
     assert "Not run on this task yet" not in report(RECORDS)
 
 
