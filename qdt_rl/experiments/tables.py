@@ -15,7 +15,7 @@ from qdt_rl.experiments.comparison import Score
 from qdt_rl.experiments.markdown import markdown_table
 from qdt_rl.files import write_whole
 
-_HEADER = ("agent", "asked for", "return", "95 % interval", "normalised", "parameters")
+_HEADER = ("agent", "asked for", "return", "95 % interval, episodes", "normalised", "parameters")
 _FIELDS = (
     "agent",
     "env_id",

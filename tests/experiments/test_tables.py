@@ -39,7 +39,7 @@ def scores(make_score):
 
 def test_markdown(scores):
     assert score_table(scores) == (
-        "| agent | asked for | return | 95 % interval | normalised | parameters |\n"
+        "| agent | asked for | return | 95 % interval, episodes | normalised | parameters |\n"
         "| --- | ---: | ---: | ---: | ---: | ---: |\n"
         "| qdt | 100 | 110 ± 16 | 95 to 125 | 55.0 | 1,581,964 |\n"
         "| a\\|b | -250 | -40 ± 0 | – | 0.0 | – |\n"
@@ -58,7 +58,7 @@ def test_csv_at_full_precision(scores):
 def test_a_terminal_gets_the_same_cells(scores):
     title, header, _, *rows = cells(rich_table(scores, "Title"))
     assert title == ["Title"]
-    assert header == ["agent", "asked for", "return", "95 % interval", "normalised", "parameters"]
+    assert header == ["agent", "asked for", "return", "95 % interval, episodes", "normalised", "parameters"]
     assert rows == [
         ["qdt", "100", "110 ± 16", "95 to 125", "55.0", "1,581,964"],
         ["a|b", "-250", "-40 ± 0", "–", "0.0", "–"],
