@@ -3,8 +3,11 @@
 Where users' own input arrives, our errors are what is tested, so those modules are left out.
 """
 
+from collections.abc import Iterator
+
+import jaxtyping
+import pytest
 import torch
-from jaxtyping import install_import_hook
 
 _NUMERICAL_CORE = [
     "qdt_rl.model",
@@ -19,4 +22,12 @@ torch.set_num_threads(
     1
 )  # the tests' tensors are small; on a busy machine a second thread costs ten times the first
 
-install_import_hook(_NUMERICAL_CORE, "beartype.beartype")
+jaxtyping.install_import_hook(_NUMERICAL_CORE, "beartype.beartype")
+
+
+@pytest.fixture
+def unchecked_shapes() -> Iterator[None]:
+    """Check no shapes, as for users: wrong types reach our own messages, and no time is lost."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 import qdt_rl  # noqa: F401  # registers the environments
+from qdt_envs.reference_scores import REFERENCE_SCORES
 from qdt_rl.cli import app
 from tests.reference_page import PAGE, write_page
 
@@ -79,7 +80,7 @@ def _a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def _short_episodes(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Truncate episodes after 100 steps, not 1000, but on the page that states what whole ones are worth."""
     if page.name != "environment.md":
-        for env_id in ("QDTSynthetic-v0", "QDTSyntheticDelayed-v0", "QDTSyntheticHidden-v0"):
+        for env_id in REFERENCE_SCORES:
             monkeypatch.setattr(gym.spec(env_id), "max_episode_steps", 100)
 
 

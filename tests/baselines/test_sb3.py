@@ -1,7 +1,6 @@
 import random
 
 import gymnasium as gym
-import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -81,13 +80,10 @@ def test_recurrent_models_get_their_state_and_episode_starts():
         ("SAC", "CartPole-v1", 1, "SAC cannot act in this environment: The algorithm only supports"),
     ],
 )
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_bad_arguments(algorithm, env_id, total_timesteps, message):
-    jaxtyping.config.update("jaxtyping_disable", True)
-    try:
-        with pytest.raises(ConfigError, match=message):
-            SB3Policy.learn(algorithm, env_id, total_timesteps)
-    finally:
-        jaxtyping.config.update("jaxtyping_disable", False)
+    with pytest.raises(ConfigError, match=message):
+        SB3Policy.learn(algorithm, env_id, total_timesteps)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 0.5])

@@ -1,7 +1,6 @@
 """Environments whose episodes are known by their seeds, and a policy that shows what it was told."""
 
 import gymnasium as gym
-import jaxtyping
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -110,11 +109,3 @@ def tally_policy():
 @pytest.fixture(scope="session")
 def slowly():
     return play_slowly
-
-
-@pytest.fixture
-def user_types():
-    """Let wrong types through to our own messages, as for users, who run without beartype."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)

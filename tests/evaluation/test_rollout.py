@@ -158,7 +158,7 @@ def test_a_target_beyond_the_data_is_warned_of_in_the_callers_line(lottery, tall
     assert [warning.filename for warning in warned] == [__file__]
 
 
-@pytest.mark.usefixtures("user_types")
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [

@@ -116,7 +116,7 @@ def test_values_must_be_finite(values):
             estimate(values)
 
 
-@pytest.mark.usefixtures("user_types")
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

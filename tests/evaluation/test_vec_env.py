@@ -117,7 +117,7 @@ def test_normalised_rewards_are_refused_however_deep_they_are(lottery):
     ReturnConditionedVecEnv(VecNormalize(plain(), norm_reward=False), 1.0)
 
 
-@pytest.mark.usefixtures("user_types")
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_what_is_not_a_plain_vec_env_is_refused(wrapped, lottery):
     with pytest.raises(ConfigError, match=r"venv must be an SB3 VecEnv, but .* was given; make one with"):
         ReturnConditionedVecEnv(gym.make(lottery), 1.0)

@@ -10,6 +10,7 @@ from gymnasium import spaces
 from gymnasium.envs.registration import registry
 
 import qdt_rl  # noqa: F401 - registers the ids
+from qdt_envs.reference_scores import REFERENCE_SCORES
 from qdt_rl.data.generation import generate_dataset
 from qdt_rl.evaluation.result import EvaluationResult
 from qdt_rl.experiments.comparison import Score
@@ -65,7 +66,7 @@ gym.register("qdt_rl_tests/NeedsPackage-v0", needs_a_package)
 def short_episodes() -> Iterator[None]:
     """The synthetic environments with 20 steps instead of 1,000."""
     with pytest.MonkeyPatch.context() as patch:
-        for env_id in ("QDTSynthetic-v0", "QDTSyntheticDelayed-v0", "QDTSyntheticHidden-v0"):
+        for env_id in REFERENCE_SCORES:
             patch.setattr(registry[env_id], "max_episode_steps", N_STEPS)
         yield
 

@@ -5,7 +5,6 @@ import sys
 import threading
 from pathlib import Path
 
-import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -209,14 +208,6 @@ def test_acting_in_bfloat16_agrees_to_one_percent_of_the_range(sliding_window):
             one = slice(row, row + 1)
             alone, *rows[row] = act(rounded, *rows[row], observations[one], targets[one], starts[one])
             assert np.abs(alone - got[one]).max() < 0.02
-
-
-@pytest.fixture
-def unchecked_shapes():
-    """Checking shapes costs time, and memory that grows."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.mark.slow
