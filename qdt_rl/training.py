@@ -233,13 +233,17 @@ def train(trainer: Trainer, sampler: WindowSampler, n_steps: int) -> Iterator[Up
     """Take ``n_steps`` updates on windows from ``sampler``, and yield each as it is done.
 
     Raises:
-        ConfigError: If there are updates to take, and every parameter is frozen.
+        ConfigError: At once, if there are updates to take, and every parameter is frozen.
         DivergenceError: As ``Trainer.update``.
     """
     if n_steps and not any(parameter.requires_grad for parameter in trainer.model.parameters()):
         raise ConfigError(
             "Every parameter of the model is frozen; call requires_grad_() on what is to train."
         )
+    return _updates(trainer, sampler, n_steps)
+
+
+def _updates(trainer: Trainer, sampler: WindowSampler, n_steps: int) -> Iterator[Update]:
     with keep_freed_memory():
         for _ in range(n_steps):
             yield trainer.update(sampler.sample())

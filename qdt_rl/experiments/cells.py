@@ -1,5 +1,6 @@
 """One cell of an experiment: a pure function from what is to be run to a record of what came out."""
 
+import copy
 import json
 import traceback
 import warnings
@@ -97,22 +98,12 @@ def _fit(cell: Cell, dataset: MinariDataset) -> dict[str, Any]:
         dataset = dataset.filter_episodes(lambda episode: episode.id < cell.n_data_episodes)
     trajectories = read_trajectories(dataset)
     updates: list[Update] = []
-    evaluations: list[dict[str, Any]] = []
-    mechanism, train_seconds, done, diverged = [], 0.0, 0, None
+    evaluations, mechanism, train_seconds, done, diverged = [], [], 0.0, 0, None
+    able: dict[str, Any] = {}  # weights that could act
 
     def keep(locals_: dict[str, Any], _: dict[str, Any]) -> bool:
         updates.append(locals_["update"])
         return True
-
-    def judge(target_return: float | None) -> str | None:
-        """Evaluate, unless weights have diverged so far that they cannot act: earlier ones count then."""
-        try:
-            evaluations.append(_evaluate(agent, agent.env_id, target_return, cell.n_episodes))
-        except InputError as error:
-            if not evaluations:
-                raise
-            return str(error)
-        return None
 
     for n_steps in sorted({*cell.evaluate_at, cell.n_steps}):
         start = process_time()
@@ -122,18 +113,27 @@ def _fit(cell: Cell, dataset: MinariDataset) -> dict[str, Any]:
             diverged = str(error)
         train_seconds += process_time() - start
         done = n_steps
-        cannot_act = judge(agent.best_return)
-        diverged = diverged or cannot_act
+        try:
+            evaluation = _evaluate(agent, agent.env_id, agent.best_return, cell.n_episodes)
+        except InputError as error:
+            if not able:
+                raise
+            agent.set_parameters(able)
+            diverged = diverged or str(error)
+            evaluation = _evaluate(agent, agent.env_id, agent.best_return, cell.n_episodes)
+        evaluations.append(evaluation)
         if diverged:
             break
+        able = copy.deepcopy(agent.get_parameters())
         if isinstance(agent, QDTPolicy):
             measured = measure_mechanism(agent.model, trajectories)
             mechanism.append({"n_updates": agent.num_timesteps, **measured})
     if cell.expert_target and agent.reference_scores is not None:
-        judge(agent.reference_scores[1])
+        expert_return = agent.reference_scores[1]
+        evaluations.append(_evaluate(agent, agent.env_id, expert_return, cell.n_episodes))
     if cell.sliding_window and isinstance(agent, QDTPolicy):
         agent.sliding_window = True
-        judge(agent.best_return)
+        evaluations.append(_evaluate(agent, agent.env_id, agent.best_return, cell.n_episodes))
     kept = updates[::_TRACE_INTERVAL]
     return {
         "data": fingerprint(trajectories),

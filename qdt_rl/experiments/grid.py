@@ -1,7 +1,6 @@
 """Grids of cells: run in parallel, recorded as they end, continued where they were cut off."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, get_args
 
 from filelock import FileLock, Timeout
 from joblib import Parallel, delayed, parallel_config
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from qdt_rl.config import Backend, require
 from qdt_rl.errors import ConfigError, MissingExtraError, RecordError
@@ -16,7 +16,7 @@ from qdt_rl.experiments.cells import Cell, run_cell
 from qdt_rl.experiments.records import append_record, drop_cut_record, read_records
 from qdt_rl.progress import track
 
-_DASK_WAIT = 30  # seconds for the first worker of a Dask cluster to come
+_DASK_WAIT = 120  # seconds for the first worker of a Dask cluster to come
 
 
 def run_grid(
@@ -38,7 +38,8 @@ def run_grid(
             variables RAY_ADDRESS and DASK_SCHEDULER_ADDRESS name, or start one on this machine.
 
     Raises:
-        RecordError: If ``path`` holds something else, another process is writing to it, or a worker has died.
+        RecordError: If ``path`` holds something else, another process is writing to it, or a worker of this
+            machine has died.
         ConfigError: If ``backend`` is unknown, a Dask cluster has no worker or one that runs several cells in
             one process, or Ray is to run a single cell at a time.
         MissingExtraError: If the backend's package is not installed.
@@ -53,7 +54,7 @@ def run_grid(
         try:
             for record in track(records, len(missing), "Running cells", progress_bar):
                 append_record(path, record)
-        except BrokenProcessPool as error:
+        except TerminatedWorkerError as error:
             raise RecordError(
                 "A worker process was killed, perhaps because memory ran out, and the cells in flight are "
                 "lost. Start again to go on, with fewer jobs if memory is short."
@@ -101,7 +102,10 @@ def _started(backend: Backend, n_jobs: int) -> Iterator[None]:
             try:
                 cluster.wait_for_workers(1, timeout=_DASK_WAIT)
             except TimeoutError as error:
-                raise ConfigError(f"The Dask cluster has had no worker for {_DASK_WAIT} seconds.") from error
+                raise ConfigError(
+                    f"The Dask cluster has had no worker for {_DASK_WAIT} seconds; start one first, or let "
+                    "adapt() keep at least one."
+                ) from error
             if any(n_threads > 1 for n_threads in cluster.nthreads().values()):
                 raise ConfigError(
                     "Each cell needs a process of its own, but workers of this Dask cluster have several "

@@ -65,15 +65,16 @@ def channel_outputs(
 ) -> Float[Tensor, "channels tokens d_model"]:
     """Return what each channel makes of the tokens, before they interfere.
 
-    A plain feedforward is cut into parts of a channel's usual width, 4 D, without the bias that they share.
+    A plain feedforward whose width is a multiple of a channel's, 4 D, is cut into parts of that; the bias
+    that they share is left out.
     """
     weight: Tensor
     biases: Tensor
     if isinstance(feedforward, InterferenceFeedforward):
         weight, biases = feedforward.down_weight, feedforward.down_bias
     else:
-        n_parts = max(1, feedforward.up.out_features // (4 * x.shape[1]))
-        weight, biases = feedforward.down.weight, x.new_zeros(n_parts, x.shape[1])
+        n_parts, rest = divmod(feedforward.up.out_features, 4 * x.shape[1])
+        weight, biases = feedforward.down.weight, x.new_zeros(1 if rest else n_parts, x.shape[1])
     n_channels = len(biases)
     hidden = F.gelu(feedforward.up(x)).chunk(n_channels, dim=-1)
     parts = zip(hidden, weight.chunk(n_channels, dim=-1), biases, strict=True)

@@ -84,7 +84,7 @@ def run_quickstart(
     title = f"{DATASET}, one training seed: requested and achieved returns"
     expert = next(score for score in scores if score.agent == "expert")
     plot_requested_returns(requested, folder / "requested_returns.png", title, expert, episode_returns)
-    manifest = _manifest(dataset, n_steps, seed, seconds)
+    manifest = _manifest(agents, dataset, n_steps, seed, seconds)
     write_whole(folder / "manifest.json", json.dumps(manifest, indent=1, allow_nan=False).encode())
     return [
         *(folder / f"{name}.zip" for name in agents),
@@ -139,13 +139,22 @@ def _compare_with_references(
         )
 
 
-def _manifest(dataset: MinariDataset, n_steps: int, seed: int, seconds: dict[str, float]) -> dict[str, Any]:
+def _manifest(
+    agents: Mapping[str, OfflinePolicy],
+    dataset: MinariDataset,
+    n_steps: int,
+    seed: int,
+    seconds: dict[str, float],
+) -> dict[str, Any]:
     """Return what it takes to run this again, and how long it took."""
     made_from = {"n_episodes": int(dataset.total_episodes), "seed": generation_seed(dataset)}
     return {
         **provenance(),
         "dataset": {"id": DATASET, **made_from},
-        "agents": {name: {**settings, "seed": seed} for name, settings in SETTINGS.items()},
+        "agents": {
+            name: {**SETTINGS[name], "seed": seed, "device": str(agent.device)}
+            for name, agent in agents.items()
+        },
         "n_steps": n_steps,
         "seconds": seconds,
     }

@@ -98,6 +98,11 @@ class QDTPolicy(OfflinePolicy):
         return int(self._settings["context_length"])
 
     @property
+    def policy_kwargs(self) -> dict[str, Any]:
+        """The settings of the model that replace the variant's own."""
+        return dict(self._settings["policy_kwargs"] or {})
+
+    @property
     def sliding_window(self) -> bool:
         """Whether each action is computed from whole windows; may be switched at any time, and is saved."""
         return bool(self._settings["sliding_window"])
@@ -111,7 +116,7 @@ class QDTPolicy(OfflinePolicy):
         sizes = {
             "max_timestep": max(ModelConfig.max_timestep, max_timestep),
             "context_length": self.context_length,
-            **(self._settings["policy_kwargs"] or {}),
+            **self.policy_kwargs,
         }
         return model_config(self.variant, observation_size, action_size, **sizes)
 

@@ -77,7 +77,7 @@ def as_json(settings: dict[str, Any]) -> dict[str, Any]:
         copied: dict[str, Any] = json.loads(json.dumps(settings, default=_plain, allow_nan=False))
     except (TypeError, ValueError) as error:
         raise ConfigError(
-            f"Settings must be finite numbers, texts, lists and dicts of such: {error}."
+            f"What a file holds must be finite numbers, texts, lists and dicts of such: {error}."
         ) from error
     return copied
 
@@ -249,7 +249,10 @@ def read_env_id(value: Any) -> str | None:
     """
     if value is None or is_safe_env_id(value):
         return cast(str | None, value)
-    raise CheckpointError(f"{value!r} is no environment's id of the kind that an agent's file may name.")
+    raise CheckpointError(
+        f"{value!r} is no environment's id of the kind that an agent's file may name: None, or one without a "
+        "module (but qdt_envs)."
+    )
 
 
 def read_run_name(value: Any) -> str | None:

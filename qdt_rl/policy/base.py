@@ -136,7 +136,7 @@ class OfflinePolicy(SB3Face):
 
         with ExitStack() as at_the_end:  # the last that is registered comes first
             with self._unchanged_if_refused():
-                trainer, sampler = self._take_up(load_dataset(dataset))
+                updates = train(*self._take_up(load_dataset(dataset)), n_steps)
                 at_the_end.callback(cast(TrainingRun, self._run).put_down)
                 hooks = as_callback(callback)
                 _ = self.logger  # a run's log begins before its first update
@@ -144,7 +144,7 @@ class OfflinePolicy(SB3Face):
                 hooks.on_training_start({"self": self, "total_timesteps": self.num_timesteps + n_steps}, {})
             at_the_end.callback(hooks.on_training_end)
             at_the_end.callback(self.model.eval)
-            tracked = track(train(trainer, sampler, n_steps), n_steps, "Training", progress_bar)
+            tracked = track(updates, n_steps, "Training", progress_bar)
             for update in self._logged(at_the_end.enter_context(closing(tracked)), log_interval):
                 hooks.update_locals({"update": update})
                 if not hooks.on_step():

@@ -38,7 +38,7 @@ class Checkpoints(BaseCallback):
 
     Raises:
         ConfigError: If a number is out of its range; when a training begins, if the folder holds a checkpoint
-            after more updates than the policy has taken.
+            after more updates than the policy has taken, or this is inside another callback.
     """
 
     def __init__(self, folder: str | Path, save_freq: int = 1000, n_kept: int = 3) -> None:
@@ -69,6 +69,13 @@ class Checkpoints(BaseCallback):
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
 
+    def _init_callback(self) -> None:
+        if self.parent is not None:
+            raise ConfigError(
+                "Checkpoints needs every update: give it to fit itself, alone or in a list of callbacks, and "
+                f"not to a {type(self.parent).__name__}."
+            )
+
     def _on_training_start(self) -> None:
         self._refuse_later_updates()
         remove_leftovers(self.folder)
@@ -92,11 +99,6 @@ class Checkpoints(BaseCallback):
         signal.signal(signal.SIGINT, self._previous_handler)  # a second Ctrl-C ends at once
 
     def _on_step(self) -> bool:
-        if "update" not in self.locals:
-            raise ConfigError(
-                "Checkpoints needs every update: give it to fit itself, alone or in a list of callbacks, and "
-                "not to another callback."
-            )
         self._losses.append(self.locals["update"].loss)
         n_updates, is_interrupted = self.model.num_timesteps, self._is_interrupted  # read once: it may change
         if n_updates % self.save_freq == 0:
@@ -114,7 +116,7 @@ class Checkpoints(BaseCallback):
     def _watch(self) -> None:
         """Let Ctrl-C wait for the update under way, where Python hears it and no other instance does so."""
         handler = signal.getsignal(signal.SIGINT)
-        is_heard = handler not in (None, signal.SIG_IGN)  # nohup and a script's & let it be ignored
+        is_heard = handler not in (None, signal.SIG_IGN)  # a script's & lets it be ignored
         is_free = is_heard and not isinstance(getattr(handler, "__self__", None), Checkpoints)
         if is_free and threading.current_thread() is threading.main_thread():
             self._previous_handler = signal.signal(signal.SIGINT, self._interrupt)

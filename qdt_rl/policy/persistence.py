@@ -47,6 +47,7 @@ class Persistent(Configured):
             NotFittedError: Before ``fit``.
             ConfigError: If ``path`` is neither.
             DivergenceError: If a weight is not finite; an existing file stays as it was.
+            CheckpointError: If ``env_id`` or ``reference_scores`` were set to what no file may hold.
         """
         self._require_fit("be saved")
         write_agent(path, *self._dump())

@@ -1,4 +1,4 @@
-"""What a policy was constructed with: it is read everywhere, saved, and does not change."""
+"""What a policy was constructed with: it is read everywhere, saved, and changes by setters alone."""
 
 import copy
 from abc import ABC, abstractmethod

@@ -185,6 +185,8 @@ def test_a_wide_feedforward_is_cut_into_parts_of_a_channels_width():
         parts = channel_outputs(feedforward, x)
         assert parts.shape == (3, 7, 8)
         torch.testing.assert_close(parts.sum(0) + feedforward.down.bias, feedforward(x))
+        odd = DecisionTransformer(model_config("dt", 2, 1, d_model=8, n_heads=2, hidden_size=97), seed=0)
+        assert channel_outputs(odd.layers[0].feedforward, x).shape == (1, 7, 8)
 
 
 def test_the_mechanism_of_a_model(dataset):

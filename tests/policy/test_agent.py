@@ -488,8 +488,14 @@ def test_a_training_that_is_refused_leaves_the_policy_as_it_was(dataset, tmp_pat
     with pytest.raises(ConfigError, match="is a checkpoint after 3 updates"):
         policy.fit(dataset, 1, callback=Checkpoints(tmp_path))
     assert policy.best_return == -1e6
+    policy.model.requires_grad_(False)
+    with pytest.raises(ConfigError, match="Every parameter of the model is frozen"):
+        policy.fit(dataset, 1)
+    assert policy.best_return == -1e6
+    policy.model.requires_grad_(True)
     policy.fit(dataset, 1)
     assert policy.best_return == read_trajectories(dataset).episode_returns.max()
+    assert_same_run(policy, new_policy(seed=1).fit(dataset, 3))
 
 
 @pytest.mark.parametrize(

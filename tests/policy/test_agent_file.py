@@ -341,7 +341,7 @@ def test_settings_are_kept_as_json_gives_them_back(dataset, tmp_path):
     policy = QDTPolicy(sliding_window=np.bool_(True), verbose=np.int64(0), policy_kwargs=sizes)
     policy.fit(dataset, 1).save(tmp_path / "agent.zip")
     assert QDTPolicy.load(tmp_path / "agent.zip").sliding_window is True
-    with pytest.raises(ConfigError, match="Settings must be finite numbers, texts, lists and dicts"):
+    with pytest.raises(ConfigError, match="What a file holds must be finite numbers, texts, lists and dicts"):
         QDTPolicy(learning_rate=Fraction(1, 3))
 
 

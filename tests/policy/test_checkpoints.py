@@ -4,10 +4,12 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback, EveryNTimesteps
+from gymnasium import spaces
+from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback, EvalCallback, EveryNTimesteps
 
 from qdt_rl.errors import ConfigError
 from qdt_rl.policy.agent import QDTPolicy
+from qdt_rl.policy.callbacks import offline_env
 from qdt_rl.policy.checkpoints import Checkpoints
 
 
@@ -138,7 +140,7 @@ def test_a_training_that_never_began_leaves_ctrl_c_alone(handler, dataset, tmp_p
 
 
 def test_ctrl_c_that_was_ignored_stays_ignored(handler, dataset, tmp_path):
-    """As for a command that a script starts with ``&``, or with ``nohup``."""
+    """As for a command that a script starts with ``&``."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     seen = []
 
@@ -174,13 +176,19 @@ def test_a_new_folder_takes_no_file_of_a_neighbour_for_its_leftover(dataset, tmp
     assert others.exists()
 
 
-def test_checkpoints_inside_another_callback_say_where_they_belong(dataset, tmp_path):
-    outer = EveryNTimesteps(1, Checkpoints(tmp_path))
-    new_policy().fit(dataset, 1, callback=[outer])  # SB3 hands the update on
-    child = Checkpoints(tmp_path)
-    child.init_callback(new_policy().fit(dataset, 1))
-    with pytest.raises(ConfigError, match="give it to fit itself"):
-        child.on_step()
+@pytest.mark.parametrize("names", [("callback_after_eval",), ("callback_on_new_best",), ()])
+def test_checkpoints_inside_another_callback_are_refused(names, dataset, tmp_path):
+    """SB3 would not show it every update, nor tell it when the training ends."""
+    inner = Checkpoints(tmp_path / "folder")
+    outer = EveryNTimesteps(1, inner)
+    for name in names:
+        space = spaces.Box(-1, 1, (3,)), spaces.Box(-1, 1, (2,))
+        outer = EvalCallback(offline_env(*space), **{name: inner}, verbose=0)
+    policy = new_policy()
+    with pytest.raises(ConfigError, match=f"give it to fit itself, .* not to a {type(outer).__name__}"):
+        policy.fit(dataset, 1, callback=[outer])
+    assert not policy.is_fitted
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_handler_that_came_during_the_training_stays(handler, dataset, tmp_path):

@@ -45,6 +45,7 @@ _ALL_TASKS = """\
 In points, at the end of training, asked for the best return in the data, by the interval of the claims; after
 the semicolon how many seeds.
 """
+_BY = "by the interval of the claims"
 _SPREAD = "standard deviation over seeds, units of return"
 _LOSS = "training loss of the last 500 updates, thousandths"
 _TIME = "training time over `dt`'s, median (pairs)"
@@ -184,7 +185,7 @@ def _differences(task: Task) -> str:
     header = [
         "at the end, asked for the data's best",
         "seeds",
-        "difference, units of return",
+        f"difference, units of return, {_BY}",
         _IMPROVEMENT,
         "points by seed",
     ]
@@ -207,7 +208,7 @@ def _over_training(task: Task) -> str:
     for name, contrast in task.contrasts.items():
         found = [task.points(contrast, moment) for moment in task.moments]
         rows.append([name, *(with_interval(p.mean(), widest_interval(p), "+.1f") for p in found)])
-    return markdown_table(["in points", *map(_head, task.moments)], rows)
+    return markdown_table([f"in points, {_BY}", *map(_head, task.moments)], rows)
 
 
 def _requested(task: Task) -> str:

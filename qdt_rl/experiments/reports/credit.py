@@ -44,8 +44,8 @@ times as many actions in an update as with a context of 1.
 
 Each row compares a delayed run with the undelayed one of the same seed. The score kept is the first's over
 the second's; a score is 0 for random actions, 100 for the expert. Runs alike are those on one kind of
-processor at one precision. Cloning reads no rewards, and its best tenth is the same episodes: where its runs
-are not alike, its rows show what another processor does.
+processor, at one precision and from one commit. Cloning reads no rewards, and its best tenth is the same
+episodes: where its runs are not alike, its rows show what another processor does.
 """
 _CONTRASTS = """\
 Does QDT assign credit better? By the seed, and with Student's 95 % intervals. It says little where the delay

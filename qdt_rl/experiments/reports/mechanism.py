@@ -17,7 +17,8 @@ The similarity of channels is the mean linear CKA of two channels' outputs on th
 up to rotation and scale; 0, nothing in common. It is high before any training already, as all channels see
 the same few-dimensional input, and 1 for two channels that cancel too. Their cosine tells these apart: 1,
 they add up; −1, they cancel; 0, neither. Of `wide-dt`, which has no channels, the wide feedforward is cut
-into three parts of a channel's width: what these have in common is no interference's doing. Weights are
+into three parts of a channel's width, in `mechanism` alone: what these have in common is no interference's
+doing. Weights are
 softmax(θ), which starts at 1/3 each; a channel's scale may lie in its matrices instead. Singular values are
 those of the output projection as it acts: W_O (I + α W_E) with entanglement, W_O without. Means over seeds,
 after the first and the last updates that all of an agent's runs were measured at, the latter with its
@@ -42,12 +43,12 @@ Measure = Callable[[Mapping[str, Any]], float | None]
 
 
 def mechanism_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
-    """Return what was measured in the runs of a grid, and in the ablation's of its seeds without channels."""
+    """Return what was measured in the runs of a grid, and in the ablation's ``dt`` of its seeds."""
     groups: dict[str, Group] = dict(by_seed(cells, lambda cell: cell.variant))
     run = {seed for group in groups.values() for seed in outcomes.finished(group)}
     first = next(iter(groups.values()))
     same_seeds = {seed: cell for seed, cell in first.items() if seed in run or not run}
-    groups = {agent: in_ablation(same_seeds, agent) for agent in ("dt", "wide-dt")} | groups
+    groups = {"dt": in_ablation(same_seeds, "dt")} | groups
     shortfall = outcomes.shortfall(cell for group in groups.values() for cell in group.values())
     page = inside(groups, outcomes)
     return Page(f"{shortfall}\n{page.text}", page.figures)

@@ -72,7 +72,7 @@ class Outcomes:
         )
         return sorted(shared)
 
-    def alike(self, *groups: Group, names: Sequence[str] = ("processor", "precision")) -> list[int]:
+    def alike(self, *groups: Group, names: Sequence[str] = ("processor", "precision", "commit")) -> list[int]:
         """Return the seeds of which every group has a run, whose records all say the same of some names."""
         runs = {seed: [self.record(group[seed]) for group in groups] for seed in self.finished(*groups)}
         return [

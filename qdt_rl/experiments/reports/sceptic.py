@@ -88,7 +88,7 @@ def _conclusions(all_tasks: Sequence[Task]) -> dict[str, list[Conclusion]]:
 def _of_alike(task: Task, contrast: Contrast, conclusion: Conclusion) -> str:
     """Return the conclusion from the seeds whose runs were made in the same way, and how many these are."""
     groups = (task.groups[agent] for agent in contrast)
-    seeds = task.outcomes.alike(*groups, names=("processor", "precision", "commit"))
+    seeds = task.outcomes.alike(*groups)
     view = conclude(task.contrast(contrast, seeds=seeds))
     return f"{_marked(view, conclusion)} ({len(seeds)})" if seeds else "–"
 

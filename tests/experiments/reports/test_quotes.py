@@ -8,6 +8,8 @@ import pytest
 ROOT = Path(__file__).parents[3]
 NUMBER = r"[+−-]?\d[\d,]*(?:\.\d+)?"
 INTERVAL = re.compile(rf"{NUMBER}\s\({NUMBER}\sto\s{NUMBER}\)")
+NAMED = re.compile(rf"(`[^`]+` - `[^`]+`) (?:is |after 500 updates is )?({INTERVAL.pattern})")
+REPORTS = sorted((ROOT / "docs" / "results").glob("*.md"))
 # Sections on what is not in a report, or in one without intervals of this kind.
 END_OF_EXPERIMENTS = "The rest of this page is single runs"
 
@@ -18,7 +20,7 @@ def plain(text: str) -> str:
 
 @pytest.fixture(scope="module")
 def reports() -> str:
-    return plain(" ".join(path.read_text() for path in sorted((ROOT / "docs" / "results").glob("*.md"))))
+    return plain(" ".join(path.read_text() for path in REPORTS))
 
 
 def quoted(page: str) -> list[str]:
@@ -32,6 +34,17 @@ def test_every_interval_that_is_quoted_stands_in_a_report(page: str, reports: st
     found = quoted(page)
     assert found
     assert [interval for interval in found if interval not in reports] == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+def test_a_difference_is_quoted_of_the_agents_that_a_report_names(page: str, reports: str) -> None:
+    text = plain((ROOT / page).read_text().partition(END_OF_EXPERIMENTS)[0])
+    lines = [plain(line) for path in REPORTS for line in path.read_text().splitlines()]
+    found = NAMED.findall(text)
+    assert len(found) > 2
+    assert [
+        quote for quote in found if not any(quote[0] in line and quote[1] in line for line in lines)
+    ] == []
 
 
 def test_rows_of_the_reports_are_quoted_whole(reports: str) -> None:
