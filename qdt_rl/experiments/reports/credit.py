@@ -1,4 +1,4 @@
-"""What delayed rewards cost, and what a context is worth where the polarity of the actuators is hidden."""
+"""What delayed rewards cost, and what a context is worth, with a hidden polarity too."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -34,7 +34,6 @@ _CONTRASTS_HEADER = [
     "compared with",
     "the delay costs `qdt` less by",
 ]
-_HIDDEN_HEADER = ["agent", "context", "seeds", "return", "− `bc`", "− own, context 1", "normalised", "loss"]
 _RIVALS = ("dt", "wide-dt")
 _INTRODUCTION = """\
 An agent that is trained with windows of K timesteps acts from the last ⌊K/2⌋ + 1 to K of them, and sees K
@@ -50,6 +49,13 @@ episodes: where its runs are not alike, its rows show what another processor doe
 _CONTRASTS = """\
 Does QDT assign credit better? By the seed, and with Student's 95 % intervals. It says little where the delay
 costs nobody anything.
+"""
+_CONTEXTS = """\
+### Contexts
+
+Each row's differences are from runs of the same seeds. A longer context means more actions in an update too,
+in proportion, so that memory is not told apart from the size of the batch. The loss is the mean over the last
+500 updates of runs that did not diverge.
 """
 _HIDDEN = """\
 ### Hidden polarity
@@ -91,9 +97,14 @@ def credit_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
     groups = conditions(cells)
     delays = markdown_table(_DELAYS_HEADER, _delay_rows(groups, outcomes))
     contrasts = markdown_table(_CONTRASTS_HEADER, _contrast_rows(groups, outcomes))
-    hidden = markdown_table(_HIDDEN_HEADER, _hidden_rows(groups, outcomes))
+    usual = ModelConfig.context_length
+    contexts = (
+        f"Rewards {when}:\n\n{_by_context(groups, outcomes, DELAYED[delay], 'bc-10%', usual)}"
+        for delay, when in ((1, "at once"), (50, "50 steps late"))
+    )
+    hidden = _by_context(groups, outcomes, HIDDEN, "bc", 1)
     shortfall = outcomes.shortfall(cell for group in groups.values() for cell in group.values())
-    parts = (shortfall, _INTRODUCTION, delays, _CONTRASTS, contrasts, _HIDDEN, hidden)
+    parts = (shortfall, _INTRODUCTION, delays, _CONTRASTS, contrasts, _CONTEXTS, *contexts, _HIDDEN, hidden)
     return Page("\n".join(parts), {**_delay_panels(groups, outcomes), **_hidden_panel(groups, outcomes)})
 
 
@@ -141,13 +152,24 @@ def _contrast_rows(groups: Mapping[Condition, Group], outcomes: Outcomes) -> Ite
             ]
 
 
-def _hidden_rows(groups: Mapping[Condition, Group], outcomes: Outcomes) -> Iterator[list[str]]:
-    memoryless = groups[Condition(HIDDEN, 1, "bc")]
+def _by_context(
+    groups: Mapping[Condition, Group], outcomes: Outcomes, dataset: str, cloning: str, context_length: int
+) -> str:
+    """Return a table of returns by context, beside cloning's and the agent's own with ``context_length``."""
+    rows = _context_rows(groups, outcomes, dataset, cloning, context_length)
+    compared = [f"− `{cloning}`", f"− own, context {context_length}"]
+    return markdown_table(["agent", "context", "seeds", "return", *compared, "normalised", "loss"], rows)
+
+
+def _context_rows(
+    groups: Mapping[Condition, Group], outcomes: Outcomes, dataset: str, cloning: str, context_length: int
+) -> Iterator[list[str]]:
+    memoryless = groups[Condition(dataset, 1, cloning)]
     for condition, group in sorted(groups.items(), key=lambda item: (item[0].agent, item[0].context_length)):
-        if condition.dataset != HIDDEN:
+        if condition.dataset != dataset:
             continue
         seeds = outcomes.finished(group)
-        own = groups.get(condition._replace(context_length=1), {})
+        own = groups.get(condition._replace(context_length=context_length), {})
         yield [
             f"`{condition.agent}`",
             _context(condition),

@@ -301,8 +301,16 @@ def test_what_memory_is_worth_is_told_from_what_asking_for_a_return_is_worth():
             return 0.0
         return 40.0 + 2 * (settings_of(cell).get("context_length", 20) - 1)
 
-    table = rows(credit_page(CREDIT, outcomes_of([*CREDIT, *ABLATION], mean)).text)
-    hidden = {tuple(row[:2]): row[:-1] for row in table if len(row) == 8}
+    before, _, after = credit_page(CREDIT, outcomes_of([*CREDIT, *ABLATION], mean)).text.partition(
+        "### Hidden"
+    )
+    contexts = {tuple(row[:2]): row[2:6] for row in rows(before) if len(row) == 8}  # of rewards 50 steps late
+    assert {context for agent, context in contexts if agent == "`qdt`"} == {"5", "20", "50"}
+    asked, memory = "+138 (+138 to +138)", "+60 (+60 to +60)"
+    assert contexts["`dt`", "50"] == ["3 of 3", "138 (138 to 138)", asked, memory]
+    assert contexts["`dt`", "20"][-1] == "–"
+    assert contexts["`bc`", "none"][-2:] == ["+0 (+0 to +0)", "–"]
+    hidden = {tuple(row[:2]): row[:-1] for row in rows(after) if len(row) == 8}
     assert {context for agent, context in hidden if agent == "`qdt`"} == {"1", "5", "20"}
     assert hidden["`dt`", "1"][-3:-1] == ["+40 (+40 to +40)", "–"]
     assert hidden["`qdt`", "20"][-3:-1] == ["+78 (+78 to +78)", "+38 (+38 to +38)"]
