@@ -3,6 +3,7 @@
 Where users' own input arrives, our errors are what is tested, so those modules are left out.
 """
 
+import signal
 from collections.abc import Iterator
 
 import jaxtyping
@@ -21,6 +22,9 @@ _NUMERICAL_CORE = [
 torch.set_num_threads(
     1
 )  # the tests' tensors are small; on a busy machine a second thread costs ten times the first
+
+# Whoever started the tests in the background may have let Ctrl-C be ignored, and every process inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 jaxtyping.install_import_hook(_NUMERICAL_CORE, "beartype.beartype")
 

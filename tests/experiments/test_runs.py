@@ -199,7 +199,7 @@ def test_the_environment_must_be_clear(agents, on_hidden, tmp_path):
 
 
 def test_agents_without_an_environment_need_one_to_be_named(agents, tmp_path, monkeypatch):
-    def load_without_environment(paths):
+    def load_without_environment(paths, device):
         agent = load_agent(paths[0])
         agent.env_id = None
         return {"dt": agent}
