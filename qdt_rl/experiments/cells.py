@@ -105,6 +105,9 @@ def _fit(cell: Cell, dataset: MinariDataset) -> dict[str, Any]:
         updates.append(locals_["update"])
         return True
 
+    def judge(target_return: float | None) -> dict[str, Any]:
+        return _evaluate(agent, agent.env_id, target_return, cell.n_episodes)
+
     for n_steps in sorted({*cell.evaluate_at, cell.n_steps}):
         start = process_time()
         try:
@@ -114,13 +117,13 @@ def _fit(cell: Cell, dataset: MinariDataset) -> dict[str, Any]:
         train_seconds += process_time() - start
         done = n_steps
         try:
-            evaluation = _evaluate(agent, agent.env_id, agent.best_return, cell.n_episodes)
+            evaluation = judge(agent.best_return)
         except InputError as error:
             if not able:
                 raise
             agent.set_parameters(able)
             diverged = diverged or str(error)
-            evaluation = _evaluate(agent, agent.env_id, agent.best_return, cell.n_episodes)
+            evaluation = judge(agent.best_return)
         evaluations.append(evaluation)
         if diverged:
             break
@@ -129,11 +132,10 @@ def _fit(cell: Cell, dataset: MinariDataset) -> dict[str, Any]:
             measured = measure_mechanism(agent.model, trajectories)
             mechanism.append({"n_updates": agent.num_timesteps, **measured})
     if cell.expert_target and agent.reference_scores is not None:
-        expert_return = agent.reference_scores[1]
-        evaluations.append(_evaluate(agent, agent.env_id, expert_return, cell.n_episodes))
+        evaluations.append(judge(agent.reference_scores[1]))
     if cell.sliding_window and isinstance(agent, QDTPolicy):
         agent.sliding_window = True
-        evaluations.append(_evaluate(agent, agent.env_id, agent.best_return, cell.n_episodes))
+        evaluations.append(judge(agent.best_return))
     kept = updates[::_TRACE_INTERVAL]
     return {
         "data": fingerprint(trajectories),

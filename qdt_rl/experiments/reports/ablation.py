@@ -16,7 +16,7 @@ from qdt_rl.experiments.markdown import markdown_table
 from qdt_rl.experiments.reports.claims import claims_text
 from qdt_rl.experiments.reports.mechanism import inside
 from qdt_rl.experiments.reports.online import bounds, online_rows
-from qdt_rl.experiments.reports.outcomes import Array, Group, Moment, Outcomes, learning_curve
+from qdt_rl.experiments.reports.outcomes import LATE_LOSS, Array, Group, Moment, Outcomes, learning_curve
 from qdt_rl.experiments.reports.page import (
     Page,
     Panel,
@@ -47,7 +47,6 @@ the semicolon how many seeds.
 """
 _BY = "by the interval of the claims"
 _SPREAD = "standard deviation over seeds, units of return"
-_LOSS = "training loss of the last 500 updates, thousandths"
 _TIME = "training time over `dt`'s, median (pairs)"
 _IMPROVEMENT = "probability of improvement, seeds not paired"
 
@@ -160,7 +159,7 @@ def _training(task: Task) -> str:
         clipped = f"{task.outcomes.clipped(group, seeds):.0f} %"
         ratios = times(task.outcomes.time_ratios(group, task.groups.get("dt", {})))
         rows.append([f"`{agent}`", str(len(seeds)), loss, clipped, ratios])
-    return markdown_table(["agent", "seeds", _LOSS, "updates clipped", _TIME], rows)
+    return markdown_table(["agent", "seeds", LATE_LOSS, "updates clipped", _TIME], rows)
 
 
 def _head(moment: Moment) -> str:

@@ -22,6 +22,8 @@ Target = Literal["data", "expert"]
 """What is asked for: the best return in the data, or the expert's."""
 K = TypeVar("K", bound=Hashable)
 _LATE = 500
+LATE_LOSS = f"training loss of the last {_LATE} updates, thousandths"
+"""What a column of ``Outcomes.late`` losses is called."""
 _PER_POINT = 10  # entries of a trace in one mean: 100 updates
 
 

@@ -4,13 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from qdt_rl.experiments.cells import Cell
 from qdt_rl.experiments.markdown import markdown_table
-from qdt_rl.experiments.reports.outcomes import Group, Moment, Outcomes, by_seed, learning_curve
+from qdt_rl.experiments.reports.outcomes import LATE_LOSS, Group, Moment, Outcomes, by_seed, learning_curve
 from qdt_rl.experiments.reports.page import Page, mean_and_interval
 from qdt_rl.experiments.reports.panels import LOSS, Curves
 
 _EARLY = Moment(2000)
-_HEADER = ["agent", "seeds", "2,000 updates", "at the end", "difference"]
-_HEADER += ["training loss of the last 500 updates, thousandths"]
+_HEADER = ["agent", "seeds", "2,000 updates", "at the end", "difference", LATE_LOSS]
 _INTRODUCTION = """\
 After 2,000 updates the agents are judged at the end alone, so that a rise is seen, and one that fell again is
 not.
