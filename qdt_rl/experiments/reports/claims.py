@@ -142,12 +142,12 @@ def _on_replay(task: Task, claim: Claim) -> Sequence[str]:
     run = task.seeds(*claim.contrast)
     counted = f"{len(run)} of {task.n_planned(*claim.contrast)}"
     unseen = [seed for seed in run if seed in ALIKE]
-    alone, verdict, _ = _judged(task.points(claim.contrast, moment, unseen), claim.judge)
-    judged = _judged(task.points(claim.contrast, moment), claim.judge)
-    return *claim[:3], counted, *judged, f"{alone}, {verdict}" if unseen else "–"
+    alone, verdict, _ = judged(task.points(claim.contrast, moment, unseen), claim.judge)
+    of_all = judged(task.points(claim.contrast, moment), claim.judge)
+    return *claim[:3], counted, *of_all, f"{alone}, {verdict}" if unseen else "–"
 
 
-def _judged(differences: Values, judge: Judge) -> tuple[str, Verdict, str]:
+def judged(differences: Values, judge: Judge) -> tuple[str, Verdict, str]:
     """Return what is shown of differences, the verdict, and how often it stays without one of the seeds.
 
     Too few seeds decide nothing; one less than enough may.
@@ -197,7 +197,7 @@ def _across_qualities(by_name: Mapping[str, Task]) -> Sequence[str]:
         "no figure",
         f"mean of `qdt` − `dt` over {n} qualities > 0",
         f"{len(shared)} of all {n}, " + " + ".join(str(len(seeds)) for seeds in run),
-        *_judged(mean, above),
+        *judged(mean, above),
     )
 
 
@@ -212,5 +212,5 @@ def _credit(by_name: Mapping[str, Task]) -> Sequence[str]:
         "no figure",
         "a delay of 50 steps costs `qdt` less than `dt`",
         f"{len(shared)} of {delayed.n_planned(*_GAIN)}, {len(alike)} run alike",
-        *_judged(cost, above),
+        *judged(cost, above),
     )

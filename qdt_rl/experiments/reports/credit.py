@@ -1,20 +1,19 @@
 """What delayed rewards cost, and what a context is worth, with a hidden polarity too."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from qdt_rl.config import ModelConfig
 from qdt_rl.evaluation.statistics import student_interval
 from qdt_rl.experiments.cells import Cell
-from qdt_rl.experiments.grids import ABLATION, DELAYED, HIDDEN
+from qdt_rl.experiments.grids import DELAYED, HIDDEN, REPLAY
 from qdt_rl.experiments.markdown import markdown_table
-from qdt_rl.experiments.reports.outcomes import Array, Group, Outcomes, by_seed, settings_of
+from qdt_rl.experiments.reports.conditions import WITH_CONTEXT, Condition, conditions
+from qdt_rl.experiments.reports.contexts import context_panel, context_table, leads_text
+from qdt_rl.experiments.reports.outcomes import Array, Group, Outcomes
 from qdt_rl.experiments.reports.page import Page, Panel, mean_and_interval
 from qdt_rl.experiments.reports.panels import Curves
 
 _DELAY_OF = {dataset: delay for delay, dataset in DELAYED.items()}
-_WITH_CONTEXT = ("dt", "qdt", "wide-dt")
-_WITHOUT = ("bc", "bc-10%")
 _DELAYS_HEADER = [
     "context",
     "agent",
@@ -67,31 +66,6 @@ the windows, of which the first ones have little to remember where the context i
 """
 
 
-class Condition(NamedTuple):
-    """What the runs of a group share."""
-
-    dataset: str
-    context_length: int
-    agent: str
-
-
-def conditions(cells: Sequence[Cell]) -> dict[Condition, dict[int, Cell]]:
-    """Return the runs of each condition; with the usual context and short delays they are the ablation's."""
-    datasets = {*DELAYED.values(), HIDDEN}
-    agents = (*_WITH_CONTEXT, *_WITHOUT)
-    usual = (
-        cell
-        for cell in ABLATION
-        if cell.dataset in datasets and not cell.n_data_episodes and cell.variant in agents
-    )
-    return by_seed([*cells, *usual], _condition)
-
-
-def _condition(cell: Cell) -> Condition:
-    context_length = settings_of(cell).get("context_length", ModelConfig.context_length)
-    return Condition(cell.dataset, context_length if cell.variant in _WITH_CONTEXT else 1, cell.variant)
-
-
 def credit_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
     """Return what agents keep of their undelayed return, and their returns with a hidden polarity."""
     groups = conditions(cells)
@@ -99,13 +73,19 @@ def credit_page(cells: Sequence[Cell], outcomes: Outcomes) -> Page:
     contrasts = markdown_table(_CONTRASTS_HEADER, _contrast_rows(groups, outcomes))
     usual = ModelConfig.context_length
     contexts = (
-        f"Rewards {when}:\n\n{_by_context(groups, outcomes, DELAYED[delay], 'bc-10%', usual)}"
+        f"Rewards {when}:\n\n{context_table(groups, outcomes, DELAYED[delay], 'bc-10%', usual)}"
         for delay, when in ((1, "at once"), (50, "50 steps late"))
     )
-    hidden = _by_context(groups, outcomes, HIDDEN, "bc", 1)
+    hidden = context_table(groups, outcomes, HIDDEN, "bc", 1)
     shortfall = outcomes.shortfall(cell for group in groups.values() for cell in group.values())
-    parts = (shortfall, _INTRODUCTION, delays, _CONTRASTS, contrasts, _CONTEXTS, *contexts, _HIDDEN, hidden)
-    return Page("\n".join(parts), {**_delay_panels(groups, outcomes), **_hidden_panel(groups, outcomes)})
+    parts = (shortfall, _INTRODUCTION, delays, _CONTRASTS, contrasts, _CONTEXTS, *contexts)
+    parts += (leads_text(groups, outcomes), _HIDDEN, hidden)
+    figures = {
+        "delays": _delay_panels(groups, outcomes),
+        "contexts": context_panel(groups, outcomes, REPLAY, "medium-replay"),
+        "hidden": context_panel(groups, outcomes, HIDDEN, "hidden polarity"),
+    }
+    return Page("\n".join(parts), {name: panels for name, panels in figures.items() if panels})
 
 
 def _delay_rows(groups: Mapping[Condition, Group], outcomes: Outcomes) -> Iterator[list[str]]:
@@ -117,7 +97,7 @@ def _delay_rows(groups: Mapping[Condition, Group], outcomes: Outcomes) -> Iterat
         seeds = outcomes.finished(group, undelayed)
         before, after = outcomes.returns(undelayed, seeds), outcomes.returns(group, seeds)
         yield [
-            _context(condition),
+            condition.context,
             f"`{condition.agent}`",
             str(_delay(condition)),
             f"{len(seeds)} of {len(planned)}",
@@ -143,7 +123,7 @@ def _contrast_rows(groups: Mapping[Condition, Group], outcomes: Outcomes) -> Ite
             mine, its, mine_before, its_before = (outcomes.returns(group, seeds) for group in runs)
             less = (its_before - its) - (mine_before - mine)
             yield [
-                _context(condition),
+                condition.context,
                 str(_delay(condition)),
                 f"{len(seeds)} of {len(planned)}",
                 str(len(outcomes.alike(*runs))),
@@ -152,49 +132,12 @@ def _contrast_rows(groups: Mapping[Condition, Group], outcomes: Outcomes) -> Ite
             ]
 
 
-def _by_context(
-    groups: Mapping[Condition, Group], outcomes: Outcomes, dataset: str, cloning: str, context_length: int
-) -> str:
-    """Return a table of returns by context, beside cloning's and the agent's own with ``context_length``."""
-    rows = _context_rows(groups, outcomes, dataset, cloning, context_length)
-    compared = [f"− `{cloning}`", f"− own, context {context_length}"]
-    return markdown_table(["agent", "context", "seeds", "return", *compared, "normalised", "loss"], rows)
-
-
-def _context_rows(
-    groups: Mapping[Condition, Group], outcomes: Outcomes, dataset: str, cloning: str, context_length: int
-) -> Iterator[list[str]]:
-    memoryless = groups[Condition(dataset, 1, cloning)]
-    for condition, group in sorted(groups.items(), key=lambda item: (item[0].agent, item[0].context_length)):
-        if condition.dataset != dataset:
-            continue
-        seeds = outcomes.finished(group)
-        own = groups.get(condition._replace(context_length=context_length), {})
-        yield [
-            f"`{condition.agent}`",
-            _context(condition),
-            f"{len(seeds)} of {len(group)}",
-            mean_and_interval(outcomes.returns(group, seeds)),
-            *(_difference(group, other, outcomes) for other in (memoryless, own)),
-            f"{outcomes.scores(group, seeds).mean():.1f}" if seeds else "–",
-            mean_and_interval(outcomes.late(group, outcomes.whole(group), "loss"), digits=4),
-        ]
-
-
-def _difference(group: Group, other: Group, outcomes: Outcomes) -> str:
-    """Return by how much a group's returns exceed another's of the same seeds; a dash for a group's own."""
-    if group is other:
-        return "–"
-    seeds = outcomes.finished(group, other)
-    return mean_and_interval(outcomes.gaps(group, other, seeds), signed=True)
-
-
-def _delay_panels(groups: Mapping[Condition, Group], outcomes: Outcomes) -> dict[str, list[Panel]]:
+def _delay_panels(groups: Mapping[Condition, Group], outcomes: Outcomes) -> list[Panel]:
     """Draw what a delay changes, a panel a context; each point has the seeds of its table's row."""
     panels: list[Panel] = []
     for context_length in sorted({condition.context_length for condition in groups}):
         lines: dict[str, dict[float, Array]] = {}
-        for agent in _WITH_CONTEXT:
+        for agent in WITH_CONTEXT:
             by_delay = {
                 delay: groups.get(Condition(dataset, context_length, agent), {})
                 for delay, dataset in DELAYED.items()
@@ -207,25 +150,7 @@ def _delay_panels(groups: Mapping[Condition, Group], outcomes: Outcomes) -> dict
         if lines:
             delay_label, levels = "delay of the reward, steps", {"as without delay": 0.0}
             panels.append(Curves(title, delay_label, label, lines, log_x=True, levels=levels))
-    return {"delays": panels} if panels else {}
-
-
-def _hidden_panel(groups: Mapping[Condition, Group], outcomes: Outcomes) -> dict[str, list[Panel]]:
-    """Draw the return against the context, of seeds as for delays, and of all what cloning reaches."""
-    by_agent: dict[str, dict[float, Group]] = {}
-    for condition, group in sorted(groups.items()):
-        if condition.dataset == HIDDEN:
-            by_agent.setdefault(condition.agent, {})[condition.context_length] = group
-    drawn = {agent: outcomes.shared_returns(by_context) for agent, by_context in by_agent.items()}
-    lines = {agent: line for agent, line in drawn.items() if line}
-    cloning = {agent: lines.pop(agent)[1] for agent in _WITHOUT if agent in lines}
-    levels = {f"{agent}, {len(returns)} seeds": returns.mean() for agent, returns in cloning.items()}
-    panel = Curves("hidden polarity", "context, timesteps", "return at the end", lines, levels=levels)
-    return {"hidden": [panel]} if lines else {}
-
-
-def _context(condition: Condition) -> str:
-    return str(condition.context_length) if condition.agent in _WITH_CONTEXT else "none"
+    return panels
 
 
 def _delay(condition: Condition) -> int:

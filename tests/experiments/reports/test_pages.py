@@ -7,6 +7,7 @@ import pytest
 
 from qdt_rl.experiments.grids import (
     ABLATION,
+    ALIKE,
     CATASTROPHE,
     CREDIT,
     FOLDED,
@@ -316,6 +317,28 @@ def test_what_memory_is_worth_is_told_from_what_asking_for_a_return_is_worth():
     assert hidden["`qdt`", "20"][-3:-1] == ["+78 (+78 to +78)", "+38 (+38 to +38)"]
     assert hidden["`wide-dt`", "20"][-2] == "–"  # not run at a context of 1
     assert hidden["`bc`", "none"][-3:] == ["–", "–", "25.0"]
+
+
+def test_whether_qdt_is_ahead_with_a_longer_context_is_judged_by_the_seeds_that_did_not_raise_the_question():
+    """In points, with 50: 50 behind in seeds 0 to 2, and 8, 9, 10, 11, 12 ahead in 5 to 9; with 20: 10."""
+
+    def mean(cell):
+        if cell.variant != "qdt":
+            return 0.0
+        if "context_length" not in settings_of(cell):
+            return 20.0
+        return 20.0 + 2 * (cell.seed - 7) if cell.seed in ALIKE else -100.0
+
+    text = credit_page(CREDIT, outcomes_of([*CREDIT, *ABLATION], mean)).text.partition("### Is QDT ahead")[2]
+    leads = {tuple(row[:2]): row[2:] for row in rows(text.partition("### Hidden")[0])}
+    assert leads["50", "`qdt` − `dt`"][0] == "8 of 8"
+    assert leads["50", "`qdt` − `dt`"][1].startswith("-50.0, -50.0, -50.0, +8.0, +9.0")
+    alone = ["+10.0 (+8.0 to +12.0)", "confirmed", "5 of 5"]  # 2.776 · 0.707 = 1.96
+    assert leads["50", "`qdt` − `dt`"][3:] == [*alone, "+0.0 (-2.0 to +2.0)", "undecided"]
+    assert leads["50", "`qdt` − `wide-dt`"][:1] + leads["50", "`qdt` − `wide-dt`"][3:6] == ["5 of 5", *alone]
+    assert leads["20", "`qdt` − `dt`"][-2:] == ["–", "–"]
+    assert leads["5", "`qdt` − `dt`"][3:5] == ["–", "undecided"]  # of none of the seeds that judge
+    assert ("5", "`qdt` − `wide-dt`") not in leads  # not planned
 
 
 def test_the_plateau_tells_what_further_updates_bring():
