@@ -110,13 +110,14 @@ class Renderer:
         if self._window is not None:
             import pygame
 
-            pygame.display.quit()
+            if self._window is _current_window():
+                pygame.display.quit()
             self._window = self._clock = None
 
     def _show(self, image: "pygame.Surface") -> None:
         import pygame
 
-        if self._window is None or self._clock is None:
+        if self._window is None or self._clock is None or self._window is not _current_window():
             pygame.display.init()
             pygame.display.set_caption("QDTSynthetic")
             self._window, self._clock = pygame.display.set_mode(image.get_size()), pygame.time.Clock()
@@ -124,6 +125,13 @@ class Renderer:
         pygame.event.pump()
         self._clock.tick(self._fps)
         pygame.display.flip()
+
+
+def _current_window() -> "pygame.Surface | None":
+    """Return the one window that pygame has, whoever opened it; None if it was closed."""
+    import pygame
+
+    return pygame.display.get_surface() if pygame.display.get_init() else None
 
 
 def _require_pygame() -> None:

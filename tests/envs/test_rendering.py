@@ -170,6 +170,20 @@ def test_a_window_follows_the_environment_by_itself():
     assert not pygame.display.get_init()
 
 
+def test_a_window_outlives_others_that_close():
+    first, second = (gymnasium.make("QDTSynthetic-v0", render_mode="human") for _ in range(2))
+    for env in (first, second):
+        env.reset(seed=0)
+    pygame.display.quit()  # as other environments' close() does
+    first.step(np.ones(3, np.float32))
+    assert pygame.display.get_surface().get_size() == (800, 500)
+    first.close()
+    second.step(np.ones(3, np.float32))
+    second.close()
+    first.close()
+    assert not pygame.display.get_init()
+
+
 def test_without_pygame_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pygame", None)
     env = gymnasium.make("QDTSynthetic-v0", render_mode="rgb_array")
