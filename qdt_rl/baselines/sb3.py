@@ -26,6 +26,10 @@ _ALGORITHMS: dict[str, type[PPO] | type[SAC]] = {"PPO": PPO, "SAC": SAC}
 class SB3Policy:
     """An SB3 model that stands beside return-conditioned policies, and ignores the return it is asked for.
 
+    A model that was trained inside a ``VecNormalize`` is shown observations by that one's statistics, as long
+    as it holds it (``PPO.load(path, env=venv)``; without an environment they are lost). So hand SB3's own
+    tools, which normalise before they ask, ``policy.model`` instead.
+
     Save the model with ``policy.model.save(path)`` and wrap it again with ``SB3Policy(PPO.load(path))``. That
     ``load`` is SB3's own and runs pickled code: only for files whose origin you trust.
 
@@ -71,7 +75,7 @@ class SB3Policy:
             next(ticks, None)
             return True
 
-        with _global_generators_kept(), closing(_make_env(env_id)) as env:
+        with closing(ticks), _global_generators_kept(), closing(_make_env(env_id)) as env:
             model = _make_model(algorithm, env, int(seed))
             model.learn(total_timesteps, callback=tick)
         return cls(model)
@@ -88,7 +92,11 @@ class SB3Policy:
 
         ``deterministic=False`` samples from torch's global generator, as SB3 does.
         """
-        return self.model.predict(plain_observation(observation), state, episode_start, deterministic)
+        shown = plain_observation(observation)
+        normalizer = self.model.get_vec_normalize_env()
+        if normalizer is not None:
+            shown = normalizer.normalize_obs(shown)
+        return self.model.predict(shown, state, episode_start, deterministic)
 
 
 def _make_env(env_id: str) -> VecEnv:

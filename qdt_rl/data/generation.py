@@ -1,8 +1,9 @@
 """The synthetic datasets: made by one call, the same bytes for the same seed."""
 
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -72,10 +73,11 @@ def generate_dataset(
     env_id, behaviour = _RECIPES[dataset_id]
     env_spec = gym.spec(env_id)
     starts = range(0, n_episodes, _ROWS)
-    episodes = _record_episodes(
-        env_spec, behaviour, n_episodes, seed, track(starts, len(starts), dataset_id, enabled=progress_bar)
-    )
-    return write_dataset(dataset_id, episodes, env_spec, _metadata(env_spec, behaviour, seed), overwrite)
+    with (
+        closing(track(starts, len(starts), dataset_id, enabled=progress_bar)) as tracked,
+        closing(_record_episodes(env_spec, behaviour, n_episodes, seed, tracked)) as episodes,
+    ):
+        return write_dataset(dataset_id, episodes, env_spec, _metadata(env_spec, behaviour, seed), overwrite)
 
 
 def generation_seed(dataset: MinariDataset) -> int | None:
@@ -87,16 +89,15 @@ def generation_seed(dataset: MinariDataset) -> int | None:
 
 def _record_episodes(
     env_spec: EnvSpec, behaviour: Behaviour, n_episodes: int, seed: int, starts: Iterator[int]
-) -> Iterator[Episode]:
-    env: Any = gym.make_vec(env_spec, num_envs=_ROWS)
-    for start in starts:
-        seeds = _env_seeds(seed, start + _ROWS)[start:]
-        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_BEHAVIOUR_STREAM, start)))
-        controller = behaviour.sample(_ROWS, rng)
-        recording = record(env, controller, seeds, rng)
-        for row, row_gains in enumerate(gains(controller, _ROWS)[: n_episodes - start]):
-            yield recording.episode(row, seeds[row]), row_gains
-    env.close()
+) -> Generator[Episode, None, None]:
+    with closing(cast(Any, gym.make_vec(env_spec, num_envs=_ROWS))) as env:
+        for start in starts:
+            seeds = _env_seeds(seed, start + _ROWS)[start:]
+            rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_BEHAVIOUR_STREAM, start)))
+            controller = behaviour.sample(_ROWS, rng)
+            recording = record(env, controller, seeds, rng)
+            for row, row_gains in enumerate(gains(controller, _ROWS)[: n_episodes - start]):
+                yield recording.episode(row, seeds[row]), row_gains
 
 
 def _env_seeds(seed: int, n_episodes: int) -> list[int]:

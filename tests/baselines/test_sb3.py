@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3 import PPO
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecNormalize
 
 from qdt_rl.baselines.sb3 import SB3Policy
 from qdt_rl.errors import ConfigError
@@ -50,6 +52,39 @@ def test_ppo_learns_to_balance_and_is_evaluated_like_the_rest():
     trained = SB3Policy.learn("PPO", "CartPole-v1", 4096, seed=1)
     assert evaluate(untrained, "CartPole-v1", 500.0, 11).mean < 20
     assert evaluate(trained, "CartPole-v1", 500.0, 11).mean > 200  # 436 when this was written
+
+
+def test_observations_are_normalised_as_in_training():
+    venv = VecNormalize(make_vec_env("Pendulum-v1", 2, seed=0))
+    model = PPO("MlpPolicy", venv, n_steps=32, seed=0, device="cpu").learn(64)
+    expected, _ = model.predict(venv.normalize_obs(OBSERVATIONS), deterministic=True)
+    np.testing.assert_array_equal(SB3Policy(model).predict(OBSERVATIONS, 3.0)[0], expected)
+    assert not np.allclose(model.predict(OBSERVATIONS, deterministic=True)[0], expected)
+    venv.norm_obs = False
+    unchanged, _ = model.predict(OBSERVATIONS, deterministic=True)
+    np.testing.assert_array_equal(SB3Policy(model).predict(OBSERVATIONS)[0], unchanged)
+
+
+def test_an_error_leaves_no_bar_behind(monkeypatch):
+    """Its thread would go on drawing, and the next bar be refused."""
+    ended = []
+
+    def ticks(items, *_):
+        try:
+            yield from items
+        finally:
+            ended.append(True)
+
+    def fail(self, total_timesteps, callback):
+        callback()
+        raise RuntimeError("in the middle")
+
+    monkeypatch.setattr("qdt_rl.baselines.sb3.track", ticks)
+    monkeypatch.setattr(PPO, "learn", fail)
+    with pytest.raises(RuntimeError, match="in the middle") as caught:
+        SB3Policy.learn("PPO", "Pendulum-v1", 5)
+    assert ended
+    del caught  # whose frames held the generator until here
 
 
 def test_save_and_load_are_sb3s(sac, tmp_path):
