@@ -1,8 +1,9 @@
 """The settings of a model and of its training: frozen, checked once, handed down whole."""
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from numbers import Integral, Real
+from numbers import Integral, Rational, Real
 from typing import Any, Literal
 
 from qdt_rl.errors import ConfigError
@@ -26,8 +27,12 @@ def is_whole(value: Any, at_least: int, at_most: float = float("inf")) -> bool:
 
 def is_number(value: Any) -> bool:
     """Whether ``value`` is a finite real number, Python's or NumPy's and no bool."""
-    is_real = isinstance(value, Real) and not isinstance(value, bool)
-    return is_real and bool(abs(value) < float("inf"))
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    size: Any = abs(value)
+    if isinstance(value, Rational):  # Python's integers may be beyond floats
+        return bool(size <= int(sys.float_info.max))
+    return bool(size < float("inf"))
 
 
 def is_scale(low: Any, high: Any) -> bool:

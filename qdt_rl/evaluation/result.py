@@ -55,6 +55,7 @@ class EvaluationResult:
                     "reference_scores must be two finite returns (minimum, maximum), the minimum first, "
                     f"but {self.reference_scores!r} was given."
                 )
+            object.__setattr__(self, "reference_scores", tuple(map(float, scores)))
 
     @property
     def mean(self) -> float:

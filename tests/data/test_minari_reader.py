@@ -268,7 +268,16 @@ def test_reference_scores(make_dataset: Maker, make_episode: Maker) -> None:
 
 @pytest.mark.parametrize(
     ("low", "high"),
-    [(0.0, 0.0), (2.0, 1.0), (np.nan, 1.0), (0.0, np.inf), ("none", "known"), ([0.0], 1.0), (False, True)],
+    [
+        (0.0, 0.0),
+        (2.0, 1.0),
+        (np.nan, 1.0),
+        (0.0, np.inf),
+        ("none", "known"),
+        ([0.0], 1.0),
+        (False, True),
+        (0, 10**400),
+    ],
 )
 def test_reference_scores_that_are_none_are_warned_of_and_not_used(
     make_dataset: Maker, make_episode: Maker, low: Any, high: Any

@@ -38,6 +38,12 @@ def test_json_keeps_every_episode():
     }
 
 
+def test_json_takes_numpys_reference_scores():
+    for given in ((np.float32(-2.0), np.int64(6)), np.array([-2.0, 6.0], np.float32)):
+        result = EvaluationResult(RETURNS, LENGTHS, TARGETS, given)
+        assert json.loads(json.dumps(result.as_dict()))["reference_scores"] == [-2.0, 6.0]
+
+
 def test_a_result_cannot_be_altered():
     with pytest.raises(dataclasses.FrozenInstanceError):
         EvaluationResult(RETURNS, LENGTHS, TARGETS).returns = TARGETS
