@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
@@ -49,8 +50,17 @@ class ReturnConditionedVecEnv(VecEnvWrapper):
         super().__init__(
             venv, spaces.Dict({"observation": venv.observation_space, "return_to_go": return_space})
         )
-        self.target_returns = spread_target_return(target_return, venv.num_envs, "environment")
+        self.target_returns = target_return
         self._return_to_go = self.target_returns.copy()
+
+    @property
+    def target_returns(self) -> Float64[np.ndarray, " envs"]:
+        """(n,), what is asked for. May be set, to a number too; counts from each row's next episode on."""
+        return self._target_returns
+
+    @target_returns.setter
+    def target_returns(self, target_return: ArrayLike) -> None:
+        self._target_returns = spread_target_return(target_return, self.num_envs, "environment")
 
     def reset(self) -> dict[str, np.ndarray]:
         """Reset every environment, and every return-to-go to its target."""

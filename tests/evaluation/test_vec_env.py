@@ -127,6 +127,16 @@ def test_what_is_not_a_plain_vec_env_is_refused(wrapped, lottery):
         ReturnConditionedVecEnv(wrapped, 1.0)
 
 
+def test_other_targets_count_from_the_next_episode_on(wrapped, tally_policy):
+    wrapped.target_returns = 2.0
+    assert wrapped.target_returns.tolist() == [2.0] * 3
+    assert wrapped.reset()["return_to_go"].tolist() == [[2.0]] * 3
+    for bad in (np.nan, [1.0, 2.0]):
+        with pytest.raises(InputError, match=r"one for each environment \(3\), but"):
+            wrapped.target_returns = bad
+    assert wrapped.target_returns.tolist() == [2.0] * 3
+
+
 @pytest.mark.parametrize("target_return", [np.nan, [1.0, 2.0], [1.0, 2.0, -np.inf]])
 def test_targets_must_be_finite_and_one_per_environment(lottery, target_return):
     with pytest.raises(InputError, match=r"target_return must be .* one for each environment \(3\), but"):
