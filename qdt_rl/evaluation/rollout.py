@@ -2,9 +2,11 @@
 
 import warnings
 from collections.abc import Generator, Iterator
+from inspect import signature
 from typing import Any, NamedTuple
 
 import numpy as np
+from gymnasium.spaces import Box, Space
 from gymnasium.vector import AutoresetMode
 from jaxtyping import Bool, Float64
 from numpy.typing import ArrayLike
@@ -22,6 +24,9 @@ from qdt_rl.evaluation.environments import (
 from qdt_rl.evaluation.result import EvaluationResult
 from qdt_rl.policy.protocol import Policy, spread_target_return
 from qdt_rl.progress import track
+
+_ROUNDING = 1e-5
+"""A return in the data is known to about this much of it: its rewards are kept in float32."""
 
 
 class _Episode(NamedTuple):
@@ -68,11 +73,12 @@ def evaluate(
         TargetReturnWarning: If more is asked for than the best episode of the policy's data achieved.
 
     Raises:
-        ConfigError: If ``env`` cannot be used or pays what is not finite, or a count, the seed or the
-            reference scores are out of range.
+        ConfigError: If ``env`` cannot be used, has other spaces than the policy, or pays what is not finite,
+            ``policy`` is an SB3 model, or a count, the seed or the reference scores are out of range.
         InputError: If ``target_return`` is not finite or not of the right length.
         MissingExtraError: If the environment of an id needs a package that is not installed.
     """
+    _refuse_sb3_model(policy)
     n_episodes, seed = require_whole("n_episodes", n_episodes, 1), require_whole("seed", seed, 0)
     n_envs = None if n_envs is None else require_whole("n_envs", n_envs, 1)
     targets = spread_target_return(target_return, n_episodes, "episode")
@@ -82,11 +88,49 @@ def evaluate(
     returns, lengths = np.zeros(n_episodes), np.zeros(n_episodes, np.int64)
     result = EvaluationResult(returns, lengths, targets, references)  # checks the references before the work
     with vector_env(env, n_episodes, n_envs) as vectorized:
+        require_own_spaces(policy, vectorized)
         episodes = _play_all(policy, vectorized, targets, seed)
         for episode in track(episodes, n_episodes, "Evaluating", progress_bar):
             returns[episode.seed - seed] = episode.earned
             lengths[episode.seed - seed] = episode.length
     return result
+
+
+def require_own_spaces(policy: Policy, env: AnyVectorEnv, name: str = "The policy") -> None:
+    """Refuse an environment whose spaces are not those that a policy was trained for, if it names them.
+
+    Args:
+        policy: Its ``observation_space`` and ``action_space`` are read, if it has both.
+        env: Where it is to act.
+        name: Of the policy.
+
+    Raises:
+        ConfigError: If observations or actions have another shape, or actions other bounds.
+    """
+    try:
+        known = _described(policy.observation_space, policy.action_space)  # type: ignore[attr-defined]
+    except AttributeError:
+        return
+    there = _described(env.single_observation_space, env.single_action_space)
+    if known != there:
+        raise ConfigError(
+            f"{name} was trained with {known}, but the environment has {there}. Act where the data were "
+            "recorded, with the same wrappers: MinariDataset.recover_environment() makes that environment."
+        )
+
+
+def _described(observation_space: Space[Any], action_space: Space[Any]) -> str:
+    """Return what an environment and a policy must agree on; bounds to float32, as the data have them."""
+    actions = str(action_space)
+    if isinstance(action_space, Box):
+        low, high = (bound.astype(np.float32).tolist() for bound in (action_space.low, action_space.high))
+        actions = f"actions from {low} to {high}"
+    return f"observations of shape {observation_space.shape} and {actions}"
+
+
+def _refuse_sb3_model(policy: Policy) -> None:
+    if [*signature(policy.predict).parameters][1:2] == ["state"]:  # where ours take the target return
+        raise ConfigError(f"policy is a {type(policy).__name__} of Stable-Baselines3; give SB3Policy(model).")
 
 
 def _known(policy: Policy, env: AnyEnv, name: str) -> Any:
@@ -96,7 +140,7 @@ def _known(policy: Policy, env: AnyEnv, name: str) -> Any:
 
 
 def _warn_beyond_the_data(targets: Float64[np.ndarray, " episodes"], best_return: float | None) -> None:
-    if best_return is not None and targets.max() > best_return:
+    if best_return is not None and targets.max() > best_return + _ROUNDING * max(1.0, abs(best_return)):
         warnings.warn(
             f"A return of {targets.max():.6g} is asked for, but the best episode in the data achieved "
             f"{best_return:.6g}: what a policy does beyond its data is anybody's guess.",

@@ -15,6 +15,7 @@ from qdt_rl.data.minari_reader import load_dataset
 from qdt_rl.env_ids import may_name_same_env
 from qdt_rl.errors import ConfigError
 from qdt_rl.evaluation.environments import AnyVectorEnv, vector_env
+from qdt_rl.evaluation.rollout import require_own_spaces
 from qdt_rl.experiments.agents import agent_name, load_agent, load_agents, make_agent, require_unique
 from qdt_rl.experiments.comparison import Score, compare
 from qdt_rl.experiments.figures import plot_requested_returns, plot_returns
@@ -130,7 +131,8 @@ def compare_agents(
     best = max(agent.best_return or 0.0 for agent in agents.values())
     targets = list(dict.fromkeys(target_returns or [best]))
     with vector_env(env_id, n_episodes) as env:
-        _require_fitting(agents, env)
+        for name, agent in agents.items():
+            require_own_spaces(agent, env, name)
         output_folder(folder)
         policies: dict[str, Policy] = dict(agents)
         for name in online:
@@ -221,17 +223,6 @@ def _common_env_id(agents: Mapping[str, OfflinePolicy]) -> str:
         named = ", ".join(sorted(map(str, env_ids)))
         raise ConfigError(f"The agents' datasets were recorded in {named}; name one of them with --env.")
     return str(env_ids.pop())
-
-
-def _require_fitting(agents: Mapping[str, OfflinePolicy], env: AnyVectorEnv) -> None:
-    there = env.single_observation_space.shape, env.single_action_space.shape
-    for name, agent in agents.items():
-        known = agent.observation_space.shape, agent.action_space.shape
-        if known != there:
-            raise ConfigError(
-                f"{name} was trained on observations and actions of shapes {known}, but the environment has "
-                f"{there}; name one that fits with --env."
-            )
 
 
 def _figures(scores: Sequence[Score], folder: Path) -> list[Path]:

@@ -3,9 +3,12 @@ from contextlib import closing
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.spaces import Box
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+from gymnasium.wrappers import RescaleAction, TransformObservation
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stable_baselines3 import PPO
 
 from qdt_rl.baselines.reference import RandomPolicy
 from qdt_rl.env_ids import is_safe_env_id, may_name_same_env
@@ -156,6 +159,35 @@ def test_a_target_beyond_the_data_is_warned_of_in_the_callers_line(lottery, tall
     with pytest.warns(TargetReturnWarning, match="A return of 5 is asked for, .* achieved 4:") as warned:
         evaluate(policy, lottery, [5.0, 1.0], 2)
     assert [warning.filename for warning in warned] == [__file__]
+
+
+def test_the_best_return_itself_is_not_beyond_the_data(lottery, tally_policy):
+    """Summed from the file's float64 it may exceed the policy's, which is of float32 rewards."""
+    policy = tally_policy()
+    policy.is_return_conditioned = True
+    for best in (1928.12, -1928.12, 0.0):
+        policy.best_return = best
+        evaluate(policy, lottery, best + 1e-6 * max(1.0, abs(best)), 1)  # warnings are errors
+        with pytest.warns(TargetReturnWarning):
+            evaluate(policy, lottery, best + 1e-4 * max(1.0, abs(best)), 1)
+
+
+def test_an_environment_of_other_spaces_than_the_policys_is_refused(lottery, tally_policy):
+    env, policy = gym.make(lottery), tally_policy()
+    policy.observation_space, policy.action_space = env.observation_space, env.action_space
+    evaluate(policy, lottery, 0.0, 1)
+    half = RescaleAction(env, np.float32(-0.5), np.float32(0.5))
+    narrower = TransformObservation(env, lambda observation: observation[:4], Box(-np.inf, np.inf, (4,)))
+    for other in (half, narrower):
+        with pytest.raises(ConfigError, match=r"The policy was trained with .*recover_environment\(\)"):
+            evaluate(policy, other, 0.0, 1)
+    policy.action_space = Box(-0.5, 0.5, (3,), np.float64)
+    evaluate(policy, half, 0.0, 1)  # of another dtype
+
+
+def test_a_model_of_sb3_is_told_from_a_policy(lottery):
+    with pytest.raises(ConfigError, match=r"a PPO of Stable-Baselines3; give SB3Policy\(model\)"):
+        evaluate(PPO("MlpPolicy", gym.make(lottery), device="cpu"), lottery, 0.0, 1)
 
 
 @pytest.mark.usefixtures("unchecked_shapes")
