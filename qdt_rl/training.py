@@ -119,6 +119,13 @@ class Trainer:
         Raises:
             DivergenceError: If the loss or the gradient is not finite; the weights stay as they were.
         """
+        self._optimizer.zero_grad()  # a backward of the user's own may have left some
+        try:
+            return self._take_step(windows)
+        finally:
+            self._optimizer.zero_grad()
+
+    def _take_step(self, windows: Windows) -> Update:
         if not self.model.training:
             self.model.train()
         learning_rate = self._warm_up()
@@ -129,10 +136,8 @@ class Trainer:
         norm = nn.utils.clip_grad_norm_(self._parameters.values(), self.config.max_grad_norm)
         update = Update(loss.item(), norm.item(), learning_rate)
         if not (np.isfinite(update.loss) and np.isfinite(update.gradient_norm)):
-            self._optimizer.zero_grad()
             raise DivergenceError(self._diagnose(update))
         self._optimizer.step()
-        self._optimizer.zero_grad()
         self.n_updates += 1
         return update
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -121,7 +121,6 @@ class BehaviorCloning(OfflinePolicy):
 
     config_type = MlpConfig
     is_return_conditioned = False
-    model: Mlp
 
     def __init__(
         self,
@@ -146,6 +145,11 @@ class BehaviorCloning(OfflinePolicy):
         require(is_fraction, "best_fraction", "in (0, 1]", best_fraction)
         MlpConfig(1, 1, hidden_sizes)  # what is wrong is refused here, not after loading data
         super().__init__(settings, device)
+
+    @property
+    def model(self) -> Mlp:
+        """The torch module; in evaluation mode but while it trains. Only its values may be changed."""
+        return cast(Mlp, super().model)
 
     @property
     def hidden_sizes(self) -> tuple[int, ...]:

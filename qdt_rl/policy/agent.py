@@ -1,7 +1,7 @@
 """``QDTPolicy``: the Quantum Decision Transformer and its ablations as an agent."""
 
 import threading
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -28,7 +28,8 @@ class QDTPolicy(OfflinePolicy):
 
     ``predict`` acts with the weights that ``model`` has, whoever has set them. Only what is written in place
     by way of ``.data`` or by a fused optimiser of your own goes unseen, since torch does not count it: write
-    under ``torch.no_grad()``, or train with ``fused=False``, instead.
+    under ``torch.no_grad()``, or train with ``fused=False``, instead. It computes with a folded copy, so that
+    hooks on ``model`` see ``model(...)`` alone.
 
     Args:
         variant: ``"qdt"``, or ``"dt"``, ``"q-attention"``, ``"q-feedforward"``, ``"wide-dt"``.
@@ -55,7 +56,6 @@ class QDTPolicy(OfflinePolicy):
 
     is_return_conditioned = True
     config_type = ModelConfig
-    model: DecisionTransformer
 
     def __init__(
         self,
@@ -86,6 +86,11 @@ class QDTPolicy(OfflinePolicy):
         model_config(variant, 1, 1, **sizes)  # unknown names are refused here, not after loading data
         super().__init__(settings, device)
         self.sliding_window = sliding_window
+
+    @property
+    def model(self) -> DecisionTransformer:
+        """The torch module; in evaluation mode but while it trains. Only its values may be changed."""
+        return cast(DecisionTransformer, super().model)
 
     @property
     def variant(self) -> str:

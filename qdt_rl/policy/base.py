@@ -48,7 +48,6 @@ class OfflinePolicy(SB3Face):
         device: Where to train and act: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``, or torch's object.
 
     Attributes:
-        model: The torch module, once fitted; in evaluation mode but while it trains.
         observation_space: The dataset's, once fitted.
         action_space: The dataset's, once fitted.
         reference_scores: The dataset's (minimum, maximum) for normalised scores; None without, or of several.
@@ -96,6 +95,12 @@ class OfflinePolicy(SB3Face):
         return self._run is not None
 
     @property
+    def model(self) -> ActionModel:
+        """The torch module; in evaluation mode but while it trains. Only its values may be changed."""
+        self._require_fit("show its model")
+        return cast(TrainingRun, self._run).model
+
+    @property
     def num_timesteps(self) -> int:
         """Updates so far, under the name that SB3's callbacks read."""
         return 0 if self._run is None else self._run.n_updates
@@ -125,8 +130,8 @@ class OfflinePolicy(SB3Face):
 
         Raises:
             DatasetError: If the dataset is missing, empty or damaged, or its spaces do not fit.
-            ConfigError: If a number is out of its range, every parameter is frozen, or ``Checkpoints`` finds
-                another run in its folder.
+            ConfigError: If a number is out of its range, every parameter is frozen, a part of the model was
+                replaced by another, or ``Checkpoints`` finds another run in its folder.
             DivergenceError: If training produces a value that is not finite; the weights are those before.
             MissingExtraError: If ``tensorboard_log`` is set and TensorBoard is not installed.
         """
@@ -213,8 +218,7 @@ class OfflinePolicy(SB3Face):
             self.observation_space, self.action_space = spaces
             self.reference_scores = reference_scores(dataset)
             self.env_id = env_id
-            self.model = self._new_model(trajectories)
-            run = self._new_run()
+            run = self._new_run(self._new_model(trajectories))
         elif not may_name_same_env(self.env_id, env_id):
             self._forget_environment(env_id)
         taken_up = run.take_up(trajectories)
@@ -242,9 +246,9 @@ class OfflinePolicy(SB3Face):
         """Return the configuration that this policy's settings and spaces ask for."""
         return self._configure(self.observation_space.shape[0], self.action_space.shape[0], max_timestep)
 
-    def _new_run(self, saved: SavedRun | None = None) -> TrainingRun:
+    def _new_run(self, model: ActionModel, saved: SavedRun | None = None) -> TrainingRun:
         _, *seeds = self._seeds()
-        return TrainingRun(self.model, self.train_config, self.context_length, seeds, self._device, saved)
+        return TrainingRun(model, self.train_config, self.context_length, seeds, self._device, saved)
 
     def _seeds(self) -> list[int]:
         """Return independent seeds for the initial weights, the dropout masks and the windows."""
@@ -285,5 +289,4 @@ class OfflinePolicy(SB3Face):
         agent_file.fill(model, agent_file.below("model.", tensors))
         saved = SavedRun(content["num_timesteps"], content["sampler"], tensors)
         saved.check(model)
-        self.model = model.to(self.device)
-        self._run = self._new_run(saved)
+        self._run = self._new_run(model.to(self.device), saved)

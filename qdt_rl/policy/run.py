@@ -9,7 +9,7 @@ from torch import Tensor
 from qdt_rl.config import TrainConfig, is_whole
 from qdt_rl.data.sampler import WindowSampler
 from qdt_rl.data.trajectories import Trajectories
-from qdt_rl.errors import CheckpointError
+from qdt_rl.errors import CheckpointError, ConfigError
 from qdt_rl.model.base import ActionModel
 from qdt_rl.training import Trainer, check_tensors
 
@@ -58,7 +58,7 @@ class TrainingRun:
         device: str,
         saved: SavedRun | None = None,
     ) -> None:
-        self._model = model
+        self.model = model
         self._config = config
         self._context_length = context_length
         self._dropout_seed, self._window_seed = seeds
@@ -76,12 +76,17 @@ class TrainingRun:
         return 0 if self._saved is None else self._saved.n_updates
 
     def take_up(self, trajectories: Trajectories) -> tuple[Trainer, WindowSampler]:
-        """Return what trains on ``trajectories``, in the state in which the run stands."""
+        """Return what trains on ``trajectories``, in the state in which the run stands.
+
+        Raises:
+            ConfigError: If the model has other parts than its configuration asks for.
+        """
         self.put_down()
-        if self._trainer is not None and not self._trainer.trains(self._model):  # others took their place
+        _require_own_parts(self.model)
+        if self._trainer is not None and not self._trainer.trains(self.model):  # others took their place
             self._saved, self._trainer = self.dump(), None
         if self._trainer is None:
-            trainer = Trainer(self._model, self._config, self._dropout_seed, self._device)
+            trainer = Trainer(self.model, self._config, self._dropout_seed, self._device)
             if self._saved is not None:
                 trainer.load_tensors(self._saved.tensors, self._saved.n_updates)
             self._trainer, self._saved = trainer, None
@@ -97,11 +102,31 @@ class TrainingRun:
             self._sampler_state, self._sampler = self._sampler.state, None
 
     def dump(self) -> SavedRun:
-        """Return the run at rest, with the model's present weights."""
+        """Return the run at rest, with the model's present weights.
+
+        Raises:
+            ConfigError: If the model has other parts than its configuration asks for.
+        """
+        _require_own_parts(self.model)
         state = self._sampler_state if self._sampler is None else self._sampler.state
         if self._trainer is not None and state is not None:
             return SavedRun(self._trainer.n_updates, state, self._trainer.tensors())
         if self._saved is None:
             raise RuntimeError("a run that has not begun cannot be dumped")
-        weights = {f"model.{name}": tensor for name, tensor in self._model.state_dict().items()}
+        weights = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         return self._saved._replace(tensors=self._saved.tensors | weights)
+
+
+def _require_own_parts(model: ActionModel) -> None:
+    expected, found = _shapes(type(model)(model.config, seed=None)), _shapes(model)
+    others = sorted({name for name, _ in expected.items() ^ found.items()})
+    if others:
+        raise ConfigError(
+            f"The model has other parts than its configuration asks for: {', '.join(others[:3])}"
+            f"{' and more' if len(others) > 3 else ''}. The values of its parameters may change, their names "
+            "and shapes may not; sizes are set where the policy is made."
+        )
+
+
+def _shapes(model: ActionModel) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}

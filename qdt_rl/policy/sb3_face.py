@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 class SB3Face(Persistent):
     """Logging, environments and parameters under SB3's names, for an offline agent."""
 
-    model: ActionModel
+    @property
+    @abstractmethod
+    def model(self) -> ActionModel:
+        """The torch module."""
+
     observation_space: spaces.Box
     action_space: spaces.Box
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from qdt_rl.config import TrainConfig, require_whole
+from qdt_rl.config import Precision, TrainConfig, require_whole
 from qdt_rl.policy.agent_file import as_json
 from qdt_rl.training import require_device, resolve_device
 
@@ -44,6 +44,36 @@ class Configured(ABC):
     def train_config(self) -> TrainConfig:
         """How it is trained."""
         return TrainConfig(**_of_training(self._settings))
+
+    @property
+    def learning_rate(self) -> float:
+        """Reached after the warm-up, then constant."""
+        return self.train_config.learning_rate
+
+    @property
+    def batch_size(self) -> int:
+        """Windows per update."""
+        return self.train_config.batch_size
+
+    @property
+    def weight_decay(self) -> float:
+        """On matrices only."""
+        return self.train_config.weight_decay
+
+    @property
+    def max_grad_norm(self) -> float:
+        """The norm at which the gradient is clipped."""
+        return self.train_config.max_grad_norm
+
+    @property
+    def warmup_steps(self) -> int:
+        """Updates over which the learning rate rises linearly."""
+        return self.train_config.warmup_steps
+
+    @property
+    def precision(self) -> Precision:
+        """Of training: ``"32"``, ``"bf16-mixed"`` or ``"auto"``."""
+        return self.train_config.precision
 
     @property
     @abstractmethod

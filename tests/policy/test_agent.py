@@ -1,5 +1,6 @@
 import copy
 import csv
+import dataclasses
 import gc
 import itertools
 import pickle
@@ -14,6 +15,7 @@ import torch
 from stable_baselines3.common.logger import configure
 
 from qdt_rl.baselines.behavior_cloning import BehaviorCloning
+from qdt_rl.config import TrainConfig
 from qdt_rl.data.minari_reader import read_trajectories
 from qdt_rl.errors import (
     CheckpointError,
@@ -29,6 +31,9 @@ from qdt_rl.policy.checkpoints import Checkpoints
 from qdt_rl.training import resolve_device
 
 S, A = 3, 2
+
+
+TRAINING = tuple(field.name for field in dataclasses.fields(TrainConfig))
 
 
 def new_policy(**settings):
@@ -143,7 +148,7 @@ def test_data_of_another_environment_leave_no_scores(dataset):
 
 def test_a_callback_that_cannot_begin_leaves_evaluation_mode(dataset, tmp_path):
     (tmp_path / "step-000000000009.zip").touch()
-    policy = new_policy()
+    policy = new_policy().fit(dataset, 1)
     with pytest.raises(ConfigError):
         policy.fit(dataset, 1, callback=Checkpoints(tmp_path))
     assert not policy.model.training
@@ -393,6 +398,56 @@ def test_a_part_of_the_model_may_be_frozen(dataset, tmp_path):
     assert_same_run(loaded.fit(dataset, 2), policy.fit(dataset, 2))
 
 
+def test_gradients_of_the_users_own_are_not_trained_in(dataset):
+    policy, twin = new_policy().fit(dataset, 2), new_policy().fit(dataset, 2)
+    sum(parameter.square().sum() for parameter in policy.model.parameters()).backward()
+    assert_same_run(policy.fit(dataset, 1), twin.fit(dataset, 1))
+    sum(parameter.square().sum() for parameter in policy.model.parameters()).backward()
+    for each in (policy, twin):
+        each.model.embedding.requires_grad_(False)  # which AdamW would move by the gradient that it has
+    assert_same_run(policy.fit(dataset, 1), twin.fit(dataset, 1))
+
+
+def test_gradients_of_an_update_that_was_interrupted_are_not_trained_in(dataset, monkeypatch):
+    policy, twin = new_policy().fit(dataset, 2), new_policy().fit(dataset, 2)
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.nn.utils, "clip_grad_norm_", raise_keyboard_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            policy.fit(dataset, 1)
+    assert all(parameter.grad is None for parameter in policy.model.parameters())
+    policy._run._sampler_state = twin._run._sampler_state  # the windows of that update are not drawn again
+    for mine, its in zip(policy._run._trainer._dropouts, twin._run._trainer._dropouts, strict=True):
+        mine.generator.set_state(its.generator.get_state())
+    assert_same_run(policy.fit(dataset, 1), twin.fit(dataset, 1))
+
+
+def raise_keyboard_interrupt(*_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("make", [new_policy, new_cloning])
+def test_another_model_is_not_taken_up(make, dataset):
+    """It would act, while the run went on training the old one, and no file of the two could be loaded."""
+    policy = make().fit(dataset, 1)
+    with pytest.raises(AttributeError, match=r"property 'model' of .* has no setter"):
+        policy.model = copy.deepcopy(policy.model)
+    with pytest.raises(NotFittedError):
+        _ = make().model
+
+
+def test_a_part_of_another_shape_is_refused_before_it_is_trained_or_saved(dataset, tmp_path):
+    policy = new_policy().fit(dataset, 2)
+    whole, wider = policy.model.head.action, torch.nn.Linear(16, A + 1)
+    policy.model.head.action = wider
+    message = "other parts than its configuration asks for: head.action.bias, head.action.weight. The values"
+    for use in (lambda: policy.fit(dataset, 1), lambda: policy.save(tmp_path / "agent.zip")):
+        with pytest.raises(ConfigError, match=message):
+            use()
+    assert not list(tmp_path.iterdir())
+    policy.model.head.action = whole
+    assert_same_run(policy.fit(dataset, 1), new_policy().fit(dataset, 3))
+
+
 def test_a_saved_run_knows_how_long_a_part_was_frozen(dataset, tmp_path):
     """AdamW corrects its moments by a parameter's own steps, of which a frozen one has fewer."""
     policy = new_policy().fit(dataset, 0)
@@ -501,8 +556,8 @@ def test_a_training_that_is_refused_leaves_the_policy_as_it_was(dataset, tmp_pat
 @pytest.mark.parametrize(
     ("make", "names"),
     [
-        (new_policy, ("variant", "context_length", "train_config", "seed")),
-        (new_cloning, ("hidden_sizes", "best_fraction", "context_length", "train_config", "seed")),
+        (new_policy, ("variant", "context_length", "train_config", "seed", *TRAINING)),
+        (new_cloning, ("hidden_sizes", "best_fraction", "context_length", "train_config", "seed", *TRAINING)),
     ],
 )
 def test_what_a_policy_was_made_with_cannot_be_changed(make, names):
@@ -638,6 +693,7 @@ def test_a_missing_dataset_is_named(minari_root):
         ),
         (lambda: QDTPolicy(context_length=0), "context_length must be a whole number of at least 1"),
         (lambda: QDTPolicy(learning_rate=-1.0), "learning_rate must be a positive number, but -1.0"),
+        (lambda: QDTPolicy(learning_rate=10**400), "learning_rate must be a positive number, but 1000"),
         (lambda: QDTPolicy(learning_rate="3e-4"), "learning_rate must be a positive number, but '3e-4'"),
         (lambda: QDTPolicy(policy_kwargs={"observation_size": 11}), "Unknown model setting observation_size"),
         (lambda: QDTPolicy(seed=True), "seed must be a whole number of at least 0, but True"),
