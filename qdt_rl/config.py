@@ -1,9 +1,9 @@
 """The settings of a model and of its training: frozen, checked once, handed down whole."""
 
-import sys
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from numbers import Integral, Rational, Real
+from numbers import Integral, Real
 from typing import Any, Literal
 
 from qdt_rl.errors import ConfigError
@@ -29,10 +29,10 @@ def is_number(value: Any) -> bool:
     """Whether ``value`` is a finite real number, Python's or NumPy's and no bool."""
     if not isinstance(value, Real) or isinstance(value, bool):
         return False
-    size: Any = abs(value)
-    if isinstance(value, Rational):  # Python's integers may be beyond floats
-        return bool(size <= int(sys.float_info.max))
-    return bool(size < float("inf"))
+    try:
+        return math.isfinite(float(value))
+    except OverflowError:  # an integer beyond floats
+        return False
 
 
 def is_scale(low: Any, high: Any) -> bool:

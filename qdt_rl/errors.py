@@ -20,7 +20,7 @@ class InputError(QDTError, ValueError):
     """An observation, target return or state does not fit the policy, or values are no finite numbers."""
 
 
-class NotFittedError(QDTError, RuntimeError):
+class NotFittedError(QDTError, RuntimeError, AttributeError):
     """The policy was asked to act, or to be saved, before it was fitted."""
 
 

@@ -101,7 +101,7 @@ class Trainer:
         self.config = config
         self.n_updates = 0
         self._parameters = dict(model.named_parameters())
-        self._dropouts = _dropouts(model)
+        self._dropouts = dropouts(model)
         for dropout in self._dropouts:
             dropout.generator.manual_seed(seed)
         self.fabric = _launch_fabric(config.precision, device)
@@ -223,14 +223,15 @@ def check_tensors(model: ActionModel, state: dict[str, Tensor], n_updates: int) 
         step = state.get(f"optimizer.step.{name}")
         if step is not None and (step.shape != () or not 0 <= step <= n_updates):
             raise CheckpointError(f"The saved training state does not fit: step of {name}.")
-    for i in range(len(_dropouts(model))):
+    for i in range(len(dropouts(model))):
         try:
             torch.Generator().set_state(state[f"generator.{i}"])
         except (KeyError, RuntimeError, TypeError) as error:
             raise CheckpointError(f"The saved training state does not fit: generator {i}: {error}") from error
 
 
-def _dropouts(model: nn.Module) -> list[Dropout]:
+def dropouts(model: nn.Module) -> list[Dropout]:
+    """Return a model's dropout layers in order, each with a generator of its own."""
     return [module for module in model.modules() if isinstance(module, Dropout)]
 
 

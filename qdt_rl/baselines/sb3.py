@@ -26,18 +26,23 @@ _ALGORITHMS: dict[str, type[PPO] | type[SAC]] = {"PPO": PPO, "SAC": SAC}
 class SB3Policy:
     """An SB3 model that stands beside return-conditioned policies, and ignores the return it is asked for.
 
-    A model that was trained inside a ``VecNormalize`` is shown observations by that one's statistics, as long
-    as it holds it (``PPO.load(path, env=venv)``; without an environment they are lost). So hand SB3's own
-    tools, which normalise before they ask, ``policy.model`` instead.
+    Observations are those of the environment. A model that was trained inside a ``VecNormalize`` is shown
+    them by that one's statistics, as long as it holds it (``PPO.load(path, env=venv)``; without, they are
+    lost), so do not let the policy act inside a ``VecNormalize`` again.
 
     Save the model with ``policy.model.save(path)`` and wrap it again with ``SB3Policy(PPO.load(path))``. That
     ``load`` is SB3's own and runs pickled code: only for files whose origin you trust.
 
     Args:
         model: Any SB3 algorithm, trained; recurrent ones too.
+
+    Raises:
+        ConfigError: If ``model`` is none.
     """
 
     def __init__(self, model: BaseAlgorithm) -> None:
+        is_algorithm = isinstance(model, BaseAlgorithm)
+        require(is_algorithm, "model", "an SB3 algorithm (not its policy alone)", type(model).__name__)
         self.model = model
 
     @classmethod

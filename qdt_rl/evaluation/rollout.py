@@ -100,37 +100,41 @@ def require_own_spaces(policy: Policy, env: AnyVectorEnv, name: str = "The polic
     """Refuse an environment whose spaces are not those that a policy was trained for, if it names them.
 
     Args:
-        policy: Its ``observation_space`` and ``action_space`` are read, if it has both.
+        policy: Its ``observation_space`` and ``action_space``, of one environment, count if each is a Box.
         env: Where it is to act.
         name: Of the policy.
 
     Raises:
-        ConfigError: If observations or actions have another shape, or actions other bounds.
+        ConfigError: If observations or actions have another shape, or actions other bounds, as float32.
     """
-    try:
-        known = _described(policy.observation_space, policy.action_space)  # type: ignore[attr-defined]
-    except AttributeError:
-        return
-    there = _described(env.single_observation_space, env.single_action_space)
-    if known != there:
-        raise ConfigError(
-            f"{name} was trained with {known}, but the environment has {there}. Act where the data were "
-            "recorded, with the same wrappers: MinariDataset.recover_environment() makes that environment."
-        )
+    for kind in ("observation", "action"):
+        known, there = getattr(policy, f"{kind}_space", None), getattr(env, f"single_{kind}_space", None)
+        if isinstance(known, Box) and there is not None and not _fits(known, there, kind == "action"):
+            raise ConfigError(
+                f"{name} was trained with {kind}s from {known}, but the environment has {there}; name the "
+                "environment of its data, or make it with dataset.recover_environment(), wrappers and all."
+            )
 
 
-def _described(observation_space: Space[Any], action_space: Space[Any]) -> str:
-    """Return what an environment and a policy must agree on; bounds to float32, as the data have them."""
-    actions = str(action_space)
-    if isinstance(action_space, Box):
-        low, high = (bound.astype(np.float32).tolist() for bound in (action_space.low, action_space.high))
-        actions = f"actions from {low} to {high}"
-    return f"observations of shape {observation_space.shape} and {actions}"
+def _fits(known: Box, there: Space[Any], with_bounds: bool) -> bool:
+    if not isinstance(there, Box) or known.shape != there.shape:
+        return False
+    bounds = (known.low, there.low), (known.high, there.high)
+    return not with_bounds or all(
+        np.array_equal(first.astype(np.float32), other.astype(np.float32)) for first, other in bounds
+    )
 
 
 def _refuse_sb3_model(policy: Policy) -> None:
-    if [*signature(policy.predict).parameters][1:2] == ["state"]:  # where ours take the target return
-        raise ConfigError(f"policy is a {type(policy).__name__} of Stable-Baselines3; give SB3Policy(model).")
+    try:
+        parameters = [*signature(policy.predict, follow_wrapped=False).parameters]
+    except (TypeError, ValueError):  # compiled code need not have one
+        return
+    if parameters[1:2] == ["state"]:
+        raise ConfigError(
+            f"{type(policy).__name__}.predict takes the state where a Policy's takes the target return, as "
+            "Stable-Baselines3's models do; those are given as SB3Policy(model)."
+        )
 
 
 def _known(policy: Policy, env: AnyEnv, name: str) -> Any:

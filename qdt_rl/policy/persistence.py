@@ -45,7 +45,7 @@ class Persistent(Configured):
 
         Raises:
             NotFittedError: Before ``fit``.
-            ConfigError: If ``path`` is neither.
+            ConfigError: If ``path`` is neither, or a part of the model was replaced by another.
             DivergenceError: If a weight is not finite; an existing file stays as it was.
             CheckpointError: If ``env_id`` or ``reference_scores`` were set to what no file may hold.
         """

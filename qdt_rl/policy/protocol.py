@@ -16,6 +16,7 @@ class Policy(Protocol):
     ``evaluate`` reads some attributes besides, where they exist: ``reference_scores``, the (minimum, maximum)
     returns that normalised scores refer to, and, of a policy that ``is_return_conditioned``, ``best_return``,
     beyond which it warns. Both count in the environment ``env_id`` alone; in any, if it is None or missing.
+    Where ``observation_space`` and ``action_space`` (of one environment) are a Box, others are refused.
     """
 
     def predict(

@@ -11,7 +11,7 @@ from qdt_rl.data.sampler import WindowSampler
 from qdt_rl.data.trajectories import Trajectories
 from qdt_rl.errors import CheckpointError, ConfigError
 from qdt_rl.model.base import ActionModel
-from qdt_rl.training import Trainer, check_tensors
+from qdt_rl.training import Trainer, check_tensors, dropouts
 
 
 class SavedRun(NamedTuple):
@@ -59,6 +59,7 @@ class TrainingRun:
         saved: SavedRun | None = None,
     ) -> None:
         self.model = model
+        self._parts = _parts(model)
         self._config = config
         self._context_length = context_length
         self._dropout_seed, self._window_seed = seeds
@@ -79,10 +80,10 @@ class TrainingRun:
         """Return what trains on ``trajectories``, in the state in which the run stands.
 
         Raises:
-            ConfigError: If the model has other parts than its configuration asks for.
+            ConfigError: If the model has other parts than it was built with.
         """
         self.put_down()
-        _require_own_parts(self.model)
+        self._require_own_parts()
         if self._trainer is not None and not self._trainer.trains(self.model):  # others took their place
             self._saved, self._trainer = self.dump(), None
         if self._trainer is None:
@@ -105,9 +106,9 @@ class TrainingRun:
         """Return the run at rest, with the model's present weights.
 
         Raises:
-            ConfigError: If the model has other parts than its configuration asks for.
+            ConfigError: If the model has other parts than it was built with.
         """
-        _require_own_parts(self.model)
+        self._require_own_parts()
         state = self._sampler_state if self._sampler is None else self._sampler.state
         if self._trainer is not None and state is not None:
             return SavedRun(self._trainer.n_updates, state, self._trainer.tensors())
@@ -116,17 +117,19 @@ class TrainingRun:
         weights = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         return self._saved._replace(tensors=self._saved.tensors | weights)
 
-
-def _require_own_parts(model: ActionModel) -> None:
-    expected, found = _shapes(type(model)(model.config, seed=None)), _shapes(model)
-    others = sorted({name for name, _ in expected.items() ^ found.items()})
-    if others:
-        raise ConfigError(
-            f"The model has other parts than its configuration asks for: {', '.join(others[:3])}"
-            f"{' and more' if len(others) > 3 else ''}. The values of its parameters may change, their names "
-            "and shapes may not; sizes are set where the policy is made."
-        )
+    def _require_own_parts(self) -> None:
+        others = sorted({name for name, _ in self._parts.items() ^ _parts(self.model).items()})
+        if others:
+            raise ConfigError(
+                f"The model has other parts than it was built with: {', '.join(others[:3])}"
+                f"{' and more' if len(others) > 3 else ''}. The values of its parameters may change; their "
+                "names, shapes and dtypes may not, since no file of it could be loaded."
+            )
 
 
-def _shapes(model: ActionModel) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+def _parts(model: ActionModel) -> dict[str, tuple[Any, ...]]:
+    """Return what a file of the model must fit: its tensors by name, and how many generators it has."""
+    parts: dict[str, tuple[Any, ...]] = {
+        name: (tuple(tensor.shape), tensor.dtype) for name, tensor in model.state_dict().items()
+    }
+    return parts | {"dropout": (len(dropouts(model)),)}

@@ -72,7 +72,7 @@ class Configured(ABC):
 
     @property
     def precision(self) -> Precision:
-        """Of training: ``"32"``, ``"bf16-mixed"`` or ``"auto"``."""
+        """Of training: ``"32"``, ``"bf16-mixed"`` or ``"auto"``; the second by name is of acting too."""
         return self.train_config.precision
 
     @property

@@ -51,12 +51,12 @@ class ReturnConditionedVecEnv(VecEnvWrapper):
             venv, spaces.Dict({"observation": venv.observation_space, "return_to_go": return_space})
         )
         self.target_returns = target_return
-        self._return_to_go = self.target_returns.copy()
+        self._return_to_go = self.target_returns
 
     @property
     def target_returns(self) -> Float64[np.ndarray, " envs"]:
         """(n,), what is asked for. May be set, to a number too; counts from each row's next episode on."""
-        return self._target_returns
+        return self._target_returns.copy()
 
     @target_returns.setter
     def target_returns(self, target_return: ArrayLike) -> None:
@@ -65,7 +65,7 @@ class ReturnConditionedVecEnv(VecEnvWrapper):
     def reset(self) -> dict[str, np.ndarray]:
         """Reset every environment, and every return-to-go to its target."""
         observations = self.venv.reset()
-        self._return_to_go = self.target_returns.copy()
+        self._return_to_go = self.target_returns
         return _conditioned(observations, self._return_to_go)
 
     def step_wait(self) -> VecEnvStepReturn:

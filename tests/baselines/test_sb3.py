@@ -60,6 +60,8 @@ def test_observations_are_normalised_as_in_training():
     expected, _ = model.predict(venv.normalize_obs(OBSERVATIONS), deterministic=True)
     np.testing.assert_array_equal(SB3Policy(model).predict(OBSERVATIONS, 3.0)[0], expected)
     assert not np.allclose(model.predict(OBSERVATIONS, deterministic=True)[0], expected)
+    with pytest.raises(ConfigError, match=r"an SB3 algorithm .* but 'ActorCriticPolicy' was given"):
+        SB3Policy(model.policy)  # which knows of no statistics
     venv.norm_obs = False
     unchanged, _ = model.predict(OBSERVATIONS, deterministic=True)
     np.testing.assert_array_equal(SB3Policy(model).predict(OBSERVATIONS)[0], unchanged)

@@ -3,6 +3,7 @@ from contextlib import closing
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium import spaces
 from gymnasium.spaces import Box
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import RescaleAction, TransformObservation
@@ -178,15 +179,19 @@ def test_an_environment_of_other_spaces_than_the_policys_is_refused(lottery, tal
     evaluate(policy, lottery, 0.0, 1)
     half = RescaleAction(env, np.float32(-0.5), np.float32(0.5))
     narrower = TransformObservation(env, lambda observation: observation[:4], Box(-np.inf, np.inf, (4,)))
-    for other in (half, narrower):
+    rows = AsyncVectorEnv([lambda: half] * 2, shared_memory=False)
+    for other in (half, narrower, rows, "CartPole-v1"):
         with pytest.raises(ConfigError, match=r"The policy was trained with .*recover_environment\(\)"):
             evaluate(policy, other, 0.0, 1)
+    rows.close()
+    policy.observation_space = spaces.Dict({"observation": env.observation_space})
+    evaluate(policy, lottery, 0.0, 1)  # one that takes its return-to-go from there
     policy.action_space = Box(-0.5, 0.5, (3,), np.float64)
     evaluate(policy, half, 0.0, 1)  # of another dtype
 
 
 def test_a_model_of_sb3_is_told_from_a_policy(lottery):
-    with pytest.raises(ConfigError, match=r"a PPO of Stable-Baselines3; give SB3Policy\(model\)"):
+    with pytest.raises(ConfigError, match=r"PPO.predict takes the state .* given as SB3Policy\(model\)"):
         evaluate(PPO("MlpPolicy", gym.make(lottery), device="cpu"), lottery, 0.0, 1)
 
 

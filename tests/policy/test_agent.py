@@ -433,18 +433,24 @@ def test_another_model_is_not_taken_up(make, dataset):
         policy.model = copy.deepcopy(policy.model)
     with pytest.raises(NotFittedError):
         _ = make().model
+    assert not hasattr(make(), "model")
 
 
 def test_a_part_of_another_shape_is_refused_before_it_is_trained_or_saved(dataset, tmp_path):
     policy = new_policy().fit(dataset, 2)
     whole, wider = policy.model.head.action, torch.nn.Linear(16, A + 1)
     policy.model.head.action = wider
-    message = "other parts than its configuration asks for: head.action.bias, head.action.weight. The values"
-    for use in (lambda: policy.fit(dataset, 1), lambda: policy.save(tmp_path / "agent.zip")):
-        with pytest.raises(ConfigError, match=message):
+    uses = (lambda: policy.fit(dataset, 1), lambda: policy.save(tmp_path / "agent.zip"))
+    for use in uses:
+        with pytest.raises(ConfigError, match=r"built with: head\.action\.bias, head\.action\.weight\. "):
             use()
-    assert not list(tmp_path.iterdir())
     policy.model.head.action = whole
+    policy.model.double()
+    for use in uses:
+        with pytest.raises(ConfigError, match=r"other parts than it was built with: .* and more"):
+            use()
+    policy.model.float()
+    assert not list(tmp_path.iterdir())
     assert_same_run(policy.fit(dataset, 1), new_policy().fit(dataset, 3))
 
 
@@ -567,6 +573,9 @@ def test_what_a_policy_was_made_with_cannot_be_changed(make, names):
     for name in names:
         with pytest.raises(AttributeError, match=f"property '{name}' of .* has no setter"):
             setattr(policy, name, getattr(policy, name))
+    changed = {"learning_rate": 0.5, "batch_size": 3, "weight_decay": 0.25, "max_grad_norm": 2.0}
+    changed |= {"warmup_steps": 7, "precision": "bf16-mixed"}
+    assert {name: getattr(type(policy)(**changed), name) for name in TRAINING} == changed
 
 
 def test_scores_and_ids_that_no_file_may_hold_are_refused_when_it_is_written(fitted, tmp_path):

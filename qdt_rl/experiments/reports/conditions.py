@@ -1,6 +1,6 @@
 """Runs by what they share: data, context and agent, the ablation's among them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from qdt_rl.config import ModelConfig
@@ -25,7 +25,7 @@ class Condition(NamedTuple):
         return str(self.context_length) if self.agent in WITH_CONTEXT else "none"
 
 
-def conditions(cells: Sequence[Cell]) -> dict[Condition, Group]:
+def conditions(cells: Sequence[Cell]) -> Mapping[Condition, Group]:
     """Return the runs of each condition; with the usual context and short delays they are the ablation's."""
     datasets = {*DELAYED.values(), HIDDEN}
     agents = (*WITH_CONTEXT, *WITHOUT_CONTEXT)
@@ -34,7 +34,7 @@ def conditions(cells: Sequence[Cell]) -> dict[Condition, Group]:
         for cell in ABLATION
         if cell.dataset in datasets and not cell.n_data_episodes and cell.variant in agents
     )
-    return {**by_seed([*cells, *usual], _condition)}
+    return by_seed([*cells, *usual], _condition)
 
 
 def _condition(cell: Cell) -> Condition:

@@ -15,16 +15,17 @@ from qdt_rl.experiments.reports.tasks import Task, difference
 _USUAL = ModelConfig.context_length
 _ALONE = f"seeds {ALIKE[0]} to {ALIKE[-1]} alone"
 _LEADS = {**difference("qdt", "dt"), **difference("qdt", "wide-dt"), **difference("wide-dt", "dt")}
-_LEADS_HEADER = ["context", "difference", "seeds", "by seed", "mean", _ALONE, "above zero"]
+_LEADS_HEADER = ["context", "difference", "seeds", "points (seed)", "mean", _ALONE, "above zero"]
 _LEADS_HEADER += ["without one seed", f"{_ALONE}, less that with {_USUAL}", "above zero"]
 _LEADS_TEXT = f"""\
 ### Is QDT ahead with a longer context?
 
 In points of the score: 0 for random actions, 100 for the expert. With a context of 50 `qdt` was ahead of `dt`
 in each of seeds 0 to 2. Whether it is so was left to {_ALONE}, by a rule that was written down
-before any of them had ended: a difference is above zero if its interval is, the one by which the ablation's
-claims are judged, with at least {MIN_SEEDS} seeds. The rule was made for `qdt` with 50; the other rows are
-there to read it by. The mean of all seeds counts those that raised the question, and decides nothing.
+before any of them had ended: that a difference is above zero is confirmed if its interval, the one by which
+the ablation's claims are judged, lies above zero, contradicted if it lies below, and undecided otherwise or
+with fewer than {MIN_SEEDS} seeds. The rule was made for `qdt` with 50; the other rows are there to read it
+by. The mean of all seeds counts those that raised the question, and decides nothing.
 """
 
 
@@ -83,7 +84,7 @@ def _lead_rows(context_length: int, tasks: Mapping[int, Task]) -> Iterator[list[
             continue
         seeds = task.seeds(*contrast)
         points = task.points(contrast)
-        by_seed = ", ".join(f"{values.mean():+.1f}" for values in points)
+        each = [f"{values.mean():+.1f} ({seed})" for seed, values in zip(seeds, points, strict=True)]
         alone = [seed for seed in seeds if seed in ALIKE]
         shared = [seed for seed in usual.seeds(*contrast) if seed in alone]
         more = task.points(contrast, seeds=shared) - usual.points(contrast, seeds=shared)
@@ -92,7 +93,7 @@ def _lead_rows(context_length: int, tasks: Mapping[int, Task]) -> Iterator[list[
             str(context_length),
             name,
             f"{len(seeds)} of {n_planned}",
-            by_seed or "–",
+            ", ".join(each) or "–",
             judged(points, above)[0],
             *judged(task.points(contrast, seeds=alone), above),
             *beside,

@@ -329,12 +329,17 @@ def test_whether_qdt_is_ahead_with_a_longer_context_is_judged_by_the_seeds_that_
             return 20.0
         return 20.0 + 2 * (cell.seed - 7) if cell.seed in ALIKE else -100.0
 
+    def reverse(cell):
+        return -mean(cell)
+
     text = credit_page(CREDIT, outcomes_of([*CREDIT, *ABLATION], mean)).text.partition("### Is QDT ahead")[2]
     leads = {tuple(row[:2]): row[2:] for row in rows(text.partition("### Hidden")[0])}
     assert leads["50", "`qdt` − `dt`"][0] == "8 of 8"
-    assert leads["50", "`qdt` − `dt`"][1].startswith("-50.0, -50.0, -50.0, +8.0, +9.0")
+    assert leads["50", "`qdt` − `dt`"][1].startswith("-50.0 (0), -50.0 (1), -50.0 (2), +8.0 (5)")
     alone = ["+10.0 (+8.0 to +12.0)", "confirmed", "5 of 5"]  # 2.776 · 0.707 = 1.96
     assert leads["50", "`qdt` − `dt`"][3:] == [*alone, "+0.0 (-2.0 to +2.0)", "undecided"]
+    reversed_text = credit_page(CREDIT, outcomes_of([*CREDIT, *ABLATION], reverse)).text
+    assert "| -10.0 (-12.0 to -8.0) | contradicted | 5 of 5 |" in reversed_text
     assert leads["50", "`qdt` − `wide-dt`"][:1] + leads["50", "`qdt` − `wide-dt`"][3:6] == ["5 of 5", *alone]
     assert leads["20", "`qdt` − `dt`"][-2:] == ["–", "–"]
     assert leads["5", "`qdt` − `dt`"][3:5] == ["–", "undecided"]  # of none of the seeds that judge
