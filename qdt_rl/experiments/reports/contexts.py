@@ -7,7 +7,7 @@ from qdt_rl.experiments.grids import ALIKE, REPLAY
 from qdt_rl.experiments.markdown import markdown_table
 from qdt_rl.experiments.reports.claims import MIN_SEEDS, above, judged
 from qdt_rl.experiments.reports.conditions import WITH_CONTEXT, WITHOUT_CONTEXT, Condition
-from qdt_rl.experiments.reports.outcomes import Group, Outcomes
+from qdt_rl.experiments.reports.outcomes import Array, Group, Outcomes
 from qdt_rl.experiments.reports.page import Panel, mean_and_interval
 from qdt_rl.experiments.reports.panels import Curves
 from qdt_rl.experiments.reports.tasks import Task, difference
@@ -112,13 +112,12 @@ def _by_context(groups: Mapping[Condition, Group], dataset: str) -> dict[int, di
 def context_panel(
     groups: Mapping[Condition, Group], outcomes: Outcomes, dataset: str, title: str
 ) -> list[Panel]:
-    """Draw returns against the context, of seeds that an agent's points share, and of all of cloning's."""
-    by_agent: dict[str, dict[float, Group]] = {}
+    """Draw returns against the context: of all seeds that a table's row has, in each point."""
+    lines: dict[str, dict[float, Array]] = {}
     for condition, group in sorted(groups.items()):
-        if condition.dataset == dataset:
-            by_agent.setdefault(condition.agent, {})[condition.context_length] = group
-    drawn = {agent: outcomes.shared_returns(by_context) for agent, by_context in by_agent.items()}
-    lines = {agent: line for agent, line in drawn.items() if line}
+        if condition.dataset == dataset and (seeds := outcomes.finished(group)):
+            returns = outcomes.returns(group, seeds)
+            lines.setdefault(condition.agent, {})[condition.context_length] = returns
     cloning = {agent: lines.pop(agent)[1] for agent in WITHOUT_CONTEXT if agent in lines}
     levels = {f"{agent}, {len(returns)} seeds": returns.mean() for agent, returns in cloning.items()}
     panel = Curves(title, "context, timesteps", "return at the end", lines, levels=levels)

@@ -294,6 +294,21 @@ def test_what_a_delay_costs_is_drawn_of_the_seeds_of_its_row():
         }
 
 
+def test_contexts_are_drawn_of_all_seeds_that_were_run():
+    """Of the shared ones alone, those that decided about a context of 50 would be left out."""
+
+    def mean(cell):
+        return 100.0 * cell.seed + settings_of(cell).get("context_length", 20)
+
+    page = credit_page(CREDIT, outcomes_of([*CREDIT, *ABLATION], mean))
+    (panel,) = page.figures["contexts"]
+    drawn = {context: returns.tolist() for context, returns in panel.lines["qdt"].items()}
+    assert drawn[5] == [5.0, 105.0, 205.0]
+    assert drawn[20] == [100.0 * seed + 20 for seed in range(10)]
+    assert drawn[50] == [100.0 * seed + 50 for seed in (0, 1, 2, 5, 6, 7, 8, 9)]
+    assert sorted(panel.levels) == ["bc, 10 seeds", "bc-10%, 10 seeds"]
+
+
 def test_what_memory_is_worth_is_told_from_what_asking_for_a_return_is_worth():
     """Asking brings 40 at any context, and memory 2 for each timestep more than one."""
 
