@@ -133,7 +133,8 @@ def test_references_are_random_actions_and_the_expert_that_is_shown_the_polarity
 def test_the_expert_is_of_our_environments_only(short_episodes, minari_root, agents, tmp_path):
     foreign = "qdt_rl_tests/Lucky-v0"
     with pytest.raises(
-        ConfigError, match=r"dt was trained on .*\(\(11,\), \(3,\)\), but the environment has "
+        ConfigError,
+        match=r"dt was trained with observations .*\(11,\), float32\), but the environment has Box",
     ):
         compared(agents[:1], tmp_path, foreign, references=True)
     scores, _ = compared(agents[1:], tmp_path, "qdt_rl_tests/SameSpaces-v0", references=True)
