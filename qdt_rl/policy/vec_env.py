@@ -76,7 +76,7 @@ class ReturnConditionedVecEnv(VecEnvWrapper):
             if "terminal_observation" in infos[row]:
                 last = infos[row]["terminal_observation"]
                 infos[row]["terminal_observation"] = _conditioned(last, remaining[row])
-        self._return_to_go = np.where(dones, self.target_returns, remaining)
+        self._return_to_go = np.where(dones, self._target_returns, remaining)
         return _conditioned(observations, self._return_to_go), rewards, dones, infos
 
 

@@ -21,7 +21,7 @@ MIN_SEEDS = 5
 LARGE, MARGINAL = 25.0, 10.0
 SLOWER = (1.5, 2.1)
 EARLY = 500
-_UNSEEN = f"seeds {ALIKE[0]} to {ALIKE[-1]} alone"
+UNSEEN = f"seeds {ALIKE[0]} to {ALIKE[-1]} alone"
 _RULE = f"""\
 **The rules.** All differences are paired by seed and given in points of the normalised score, 0 for random
 actions and 100 for the expert; on medium-replay at the end of training, asked for the best return in the
@@ -43,10 +43,10 @@ not blind to those. On 26 November 2026, when 37 runs had ended, two of them wer
 counted whole seeds only, and the time was a median over medium-replay; when 87 had ended, a third, that times
 are compared within one precision, was dropped, which changed no line. Verdicts before all seeds have been run
 are interim; neither repeated looks nor the number of claims is corrected for. The last column judges
-{_UNSEEN}: their runs came after the rules, and so are the only ones that no rule had seen.
+{UNSEEN}: their runs came after the rules, and so are the only ones that no rule had seen.
 """
 _HEADER = ["the paper's claim", "in the paper", "confirmed if", "seeds", "here", "verdict"]
-_HEADER += ["without one seed", _UNSEEN]
+_HEADER += ["without one seed", UNSEEN]
 
 
 def above(interval: Interval, bound: float = 0.0) -> Verdict:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from qdt_rl.config import ModelConfig
 from qdt_rl.experiments.grids import ALIKE, REPLAY
 from qdt_rl.experiments.markdown import markdown_table
-from qdt_rl.experiments.reports.claims import MIN_SEEDS, above, judged
+from qdt_rl.experiments.reports.claims import MIN_SEEDS, UNSEEN, above, judged
 from qdt_rl.experiments.reports.conditions import WITH_CONTEXT, WITHOUT_CONTEXT, Condition
 from qdt_rl.experiments.reports.outcomes import Array, Group, Outcomes
 from qdt_rl.experiments.reports.page import Panel, mean_and_interval
@@ -13,15 +13,14 @@ from qdt_rl.experiments.reports.panels import Curves
 from qdt_rl.experiments.reports.tasks import Task, difference
 
 _USUAL = ModelConfig.context_length
-_ALONE = f"seeds {ALIKE[0]} to {ALIKE[-1]} alone"
 _LEADS = {**difference("qdt", "dt"), **difference("qdt", "wide-dt"), **difference("wide-dt", "dt")}
-_LEADS_HEADER = ["context", "difference", "seeds", "points (seed)", "mean", _ALONE, "above zero"]
-_LEADS_HEADER += ["without one seed", f"{_ALONE}, less that with {_USUAL}", "above zero"]
+_LEADS_HEADER = ["context", "difference", "seeds", "points (seed)", "mean", UNSEEN, "above zero"]
+_LEADS_HEADER += ["without one seed", f"{UNSEEN}, less that with {_USUAL}", "above zero"]
 _LEADS_TEXT = f"""\
 ### Is QDT ahead with a longer context?
 
 In points of the score: 0 for random actions, 100 for the expert. With a context of 50 `qdt` was ahead of `dt`
-in each of seeds 0 to 2. Whether it is so was left to {_ALONE}, by a rule that was written down
+in each of seeds 0 to 2. Whether it is so was left to {UNSEEN}, by a rule that was written down
 before any of them had ended: that a difference is above zero is confirmed if its interval, the one by which
 the ablation's claims are judged, lies above zero, contradicted if it lies below, and undecided otherwise or
 with fewer than {MIN_SEEDS} seeds. The rule was made for `qdt` with 50; the other rows are there to read it
@@ -52,13 +51,13 @@ def _context_rows(
             condition.context,
             f"{len(seeds)} of {len(group)}",
             mean_and_interval(outcomes.returns(group, seeds)),
-            *(_difference(group, other, outcomes) for other in (memoryless, own)),
+            *(_gap(group, other, outcomes) for other in (memoryless, own)),
             f"{outcomes.scores(group, seeds).mean():.1f}" if seeds else "–",
             mean_and_interval(outcomes.late(group, outcomes.whole(group), "loss"), digits=4),
         ]
 
 
-def _difference(group: Group, other: Group, outcomes: Outcomes) -> str:
+def _gap(group: Group, other: Group, outcomes: Outcomes) -> str:
     """Return by how much a group's returns exceed another's of the same seeds; a dash for a group's own."""
     if group is other:
         return "–"

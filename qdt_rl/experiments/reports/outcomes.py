@@ -98,11 +98,6 @@ class Outcomes:
         seeds = self.shared(*groups.values())
         return {key: seeds if self.finished(group) else [] for key, group in groups.items()}
 
-    def shared_returns(self, groups: Mapping[K, Group]) -> dict[K, Array]:
-        """Return the returns of the groups that have been run, all of the seeds that are ``shared``."""
-        shared = self.shared_seeds(groups)
-        return {key: self.returns(groups[key], seeds) for key, seeds in shared.items() if seeds}
-
     def returns(self, group: Group, seeds: Iterable[int], moment: Moment | None = None) -> Array:
         """Return the mean return of each seed; at the end, asked for the data's best, unless stated."""
         return np.array([np.mean(self._episodes(group[seed], moment)) for seed in seeds])
